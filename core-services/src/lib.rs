@@ -1,0 +1,1 @@
+//! The auth, chat and user services on PostgreSQL.

@@ -1,0 +1,90 @@
+//! Bounds that more than one part relies on, tied together where they stand. What only one part needs is that
+//! part's configuration.
+
+/// A client's message on the wire, payload bytes.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// The text of a chat message, UTF-8 bytes.
+pub const TEXT_BYTES_MAX: usize = 16 * 1024;
+/// A user name, bytes: lower-case ASCII letters, digits, `_`, `.`, `-`.
+pub const USERNAME_BYTES_MAX: usize = 32;
+/// See [`USERNAME_BYTES_MAX`].
+pub const USERNAME_BYTES_MIN: usize = 3;
+/// A password, UTF-8 bytes.
+pub const PASSWORD_BYTES_MIN: usize = 8;
+/// A password, UTF-8 bytes: bounds the work of hashing.
+pub const PASSWORD_BYTES_MAX: usize = 256;
+/// A room's name, UTF-8 bytes.
+pub const ROOM_NAME_BYTES_MAX: usize = 128;
+/// An access token, bytes, before it is parsed.
+pub const TOKEN_BYTES_MAX: usize = 4096;
+/// Members of a room whose events are addressed to each member.
+pub const ROOM_MEMBERS_MAX: usize = 256;
+/// Ids in one `user.get`.
+pub const USER_GET_MAX: usize = 200;
+/// Events in one `message.history`.
+pub const HISTORY_EVENTS_MAX: u32 = 200;
+/// Events in one `message.history` that names no limit.
+pub const HISTORY_EVENTS_DEFAULT: u32 = 50;
+/// Rooms in one page of `sync` or `room.list`.
+pub const SYNC_ROOMS_MAX: u32 = 200;
+/// Unread messages are counted exactly up to here.
+pub const UNREAD_COUNT_MAX: u32 = 100;
+/// Nesting of JSON in a request.
+pub const JSON_DEPTH_MAX: usize = 32;
+
+/// One result, JSON bytes: lists are cut below it and say that there is more.
+pub const RESULT_BYTES_MAX: usize = 128 * 1024;
+/// Bytes that may wait for one connection (the edge's default bound).
+pub const OUTBOUND_BYTES_MAX: usize = 256 * 1024;
+
+/// Envelopes in one uplink batch.
+pub const UPLINK_ENVELOPES_MAX: u32 = 1024;
+/// One uplink batch, bytes.
+pub const UPLINK_BYTES_MAX: usize = 256 * 1024;
+/// Entries in one downlink batch.
+pub const DOWNLINK_ENTRIES_MAX: u32 = 4096;
+/// One downlink batch, bytes.
+pub const DOWNLINK_BYTES_MAX: usize = 1024 * 1024;
+
+/// An HTTP call waits this long for its answer, milliseconds.
+pub const CALL_WAIT_MS_MAX: u64 = 10_000;
+/// A read older than this has nobody waiting for it, milliseconds.
+pub const READ_AGE_MS_MAX: u64 = 15_000;
+/// An ephemeral call older than this says nothing any more, milliseconds.
+pub const EPHEMERAL_AGE_MS_MAX: u64 = 5_000;
+/// An access token lives this long, seconds.
+pub const ACCESS_TOKEN_S: u64 = 15 * 60;
+/// A session outlives its token by this much, seconds.
+pub const TOKEN_GRACE_S: u64 = 25;
+
+/// Life of a directory entry, seconds; rewritten every [`DIRECTORY_SWEEP_S`].
+pub const DIRECTORY_TTL_S: u64 = 180;
+/// Every session's directory entry is rewritten once in this time, seconds.
+pub const DIRECTORY_SWEEP_S: u64 = 60;
+/// Life of a node's stream, seconds; renewed every [`NODE_RENEW_S`].
+pub const NODE_TTL_S: u64 = 15;
+/// See [`NODE_TTL_S`].
+pub const NODE_RENEW_S: u64 = 3;
+/// Life of the counter of lost batches, seconds.
+pub const LOST_TTL_S: u64 = 60;
+/// Life of a lease, milliseconds; renewed every [`LEASE_RENEW_MS`].
+pub const LEASE_MS: u64 = 3_000;
+/// See [`LEASE_MS`].
+pub const LEASE_RENEW_MS: u64 = 1_000;
+
+const _: () = {
+    // An envelope or entry of the largest size still fits into an empty batch, with room for its header.
+    assert!(MESSAGE_BYTES_MAX + 1024 <= UPLINK_BYTES_MAX);
+    assert!(RESULT_BYTES_MAX + ROOM_MEMBERS_MAX * 64 <= DOWNLINK_BYTES_MAX);
+    // A text that is all escapes (`\u0000` is refused, `\"` doubles) still fits into a message and a result.
+    assert!(TEXT_BYTES_MAX * 2 + 1024 <= MESSAGE_BYTES_MAX);
+    assert!(TEXT_BYTES_MAX * 6 + 1024 <= RESULT_BYTES_MAX);
+    // A result always fits into an empty outbound queue.
+    assert!(RESULT_BYTES_MAX * 2 <= OUTBOUND_BYTES_MAX);
+    // A missed renewal is no loss.
+    assert!(NODE_TTL_S >= 4 * NODE_RENEW_S);
+    assert!(LEASE_MS >= 3 * LEASE_RENEW_MS);
+    assert!(DIRECTORY_TTL_S >= 3 * DIRECTORY_SWEEP_S);
+    // Nobody waits for a read that is dropped.
+    assert!(CALL_WAIT_MS_MAX < READ_AGE_MS_MAX);
+};

@@ -1,0 +1,1 @@
+//! The edge node: terminates WebSockets, forwards batches.
