@@ -1,1 +1,23 @@
-//! RFC 6455 without I/O: handshake, frames, messages, close.
+//! Step 5 of a message's way: RFC 6455 without I/O.
+//!
+//! - [`Decoder`] turns received bytes into messages and control frames, in place: a message that lies whole in the
+//!   receive buffer is unmasked there and handed out from there. Only what straddles receives is gathered.
+//! - [`frame`] writes headers, masks payloads and builds close frames.
+//! - [`Closing`] is the close handshake as a state machine.
+//! - [`handshake`] reads request heads, accepts or refuses upgrades, and does the client's side.
+//!
+//! Nothing here reads a socket or a clock, and nothing panics whatever the bytes are.
+
+#![forbid(unsafe_code)]
+
+mod closing;
+mod decoder;
+mod error;
+pub mod frame;
+pub mod handshake;
+mod mask;
+mod utf8;
+
+pub use closing::{Action, Closing, Event};
+pub use decoder::{Close, Decoder, Item, Role};
+pub use error::ProtocolError;
