@@ -1,1 +1,34 @@
-//! The edge node: terminates WebSockets, forwards batches.
+//! The edge node: terminates `WebSocket`s, forwards batches. Knows users, not rooms; never reaches PostgreSQL.
+//!
+//! A node is one thread per shard (monoio and a data ring) and one for the backbone (tokio and Redis):
+//!
+//! | module | step | holds |
+//! |---|---|---|
+//! | [`config`], [`cli`], [`node`] | | settings, command line, threads |
+//! | [`accept`], [`http`] | 1, 3 | listeners and admission, request heads and calls |
+//! | [`auth`] | 6 | verifies access tokens |
+//! | [`mailbox`] | 7/8, 13/14 | between a shard and the backbone |
+//! | [`shard`] | 4–7, 13–16 | one core: data ring, connections, sessions, turns |
+//! | [`request`], [`uplink`], [`outbound`], [`bucket`], [`wheel`] | 6, 7, 15 | its pure parts |
+//! | [`backbone`] | 8, 13 | Redis: uplink, node stream, directory |
+//! | [`admin`] | | health and metrics |
+
+#![forbid(unsafe_code)]
+
+pub mod accept;
+pub mod admin;
+pub mod admission;
+pub mod auth;
+pub mod backbone;
+pub mod bucket;
+pub mod cli;
+pub mod config;
+pub mod counters;
+pub mod http;
+pub mod mailbox;
+pub mod node;
+pub mod outbound;
+pub mod request;
+pub mod shard;
+pub mod uplink;
+pub mod wheel;

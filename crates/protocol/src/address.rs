@@ -24,7 +24,11 @@ pub struct Address {
 impl fmt::Display for Address {
     /// `node-shard-slot-generation` in hexadecimal: the field name of the directory.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{:x}-{:x}-{:x}", self.node, self.shard, self.slot, self.generation)
+        write!(
+            f,
+            "{}-{:x}-{:x}-{:x}",
+            self.node, self.shard, self.slot, self.generation
+        )
     }
 }
 
@@ -47,7 +51,12 @@ impl FromStr for Address {
         if parts.next().is_some() {
             return Err(AddressError);
         }
-        Ok(Self { node, shard, slot, generation })
+        Ok(Self {
+            node,
+            shard,
+            slot,
+            generation,
+        })
     }
 }
 
@@ -57,13 +66,27 @@ mod tests {
 
     #[test]
     fn text_form_round_trips() {
-        let address = Address { node: NodeId(u64::MAX - 1), shard: 3, slot: 19_999, generation: u32::MAX };
+        let address = Address {
+            node: NodeId(u64::MAX - 1),
+            shard: 3,
+            slot: 19_999,
+            generation: u32::MAX,
+        };
         assert_eq!(address.to_string().parse(), Ok(address));
     }
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "1", "1-2-3", "1-2-3-4-5", "x-1-1-1", "1-10000-1-1", "1-1-1-100000000", "1--1-1"] {
+        for text in [
+            "",
+            "1",
+            "1-2-3",
+            "1-2-3-4-5",
+            "x-1-1-1",
+            "1-10000-1-1",
+            "1-1-1-100000000",
+            "1--1-1",
+        ] {
             assert_eq!(text.parse::<Address>(), Err(AddressError), "{text}");
         }
     }

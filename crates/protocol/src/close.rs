@@ -79,10 +79,7 @@ impl CloseCode {
 /// Whether a client may come back by itself after this close code: our 4000–4499 and every code of the RFC that
 /// does not blame the client.
 pub const fn is_reconnect(code: u16) -> bool {
-    match code {
-        1002 | 1003 | 1007 | 1008 | 1009 | 4500..=4999 => false,
-        _ => true,
-    }
+    !matches!(code, 1002 | 1003 | 1007 | 1008 | 1009 | 4500..=4999)
 }
 
 #[cfg(test)]

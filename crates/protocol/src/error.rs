@@ -88,7 +88,10 @@ impl ErrorCode {
 
     /// True if the same request may succeed later. `internal` is worth three tries at most.
     pub const fn is_retryable(self) -> bool {
-        matches!(self, Self::RateLimited | Self::Busy | Self::Unavailable | Self::Internal)
+        matches!(
+            self,
+            Self::RateLimited | Self::Busy | Self::Unavailable | Self::Internal
+        )
     }
 }
 
@@ -109,7 +112,12 @@ pub struct ErrorBody {
 impl ErrorBody {
     /// A refusal with its sentence.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), retryable: code.is_retryable(), retry_after_ms: None }
+        Self {
+            code,
+            message: message.into(),
+            retryable: code.is_retryable(),
+            retry_after_ms: None,
+        }
     }
 
     /// The same, with the time to wait.
@@ -128,7 +136,10 @@ mod tests {
     fn numbers_and_names_are_unique_and_found() {
         for code in ErrorCode::ALL {
             assert_eq!(ErrorCode::from_number(code.number()), Some(code));
-            assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{}\"", code.name()));
+            assert_eq!(
+                serde_json::to_string(&code).unwrap(),
+                format!("\"{}\"", code.name())
+            );
         }
         assert_eq!(ErrorCode::from_number(0), None);
         assert_eq!(ErrorCode::from_number(11), None);

@@ -38,6 +38,11 @@ pub fn lease(service: Service, partition: u16) -> String {
     format!("hub:lease:{{{}.{partition}}}", service.name())
 }
 
+/// Which entry the last owners of a partition began with, and how many of them: outlives the lease.
+pub fn note(service: Service, partition: u16) -> String {
+    format!("hub:note:{{{}.{partition}}}", service.name())
+}
+
 /// Envelopes that cannot be stored, sealed, bounded.
 pub fn dead_letters(service: Service, partition: u16) -> String {
     format!("hub:dead:{{{}.{partition}}}", service.name())
@@ -78,6 +83,9 @@ mod tests {
         assert_eq!(lease(Service::Auth, 0), "hub:lease:{auth.0}");
         assert_eq!(node(NodeId(0xAB)), "hub:node:{00000000000000ab}");
         assert_eq!(lost(NodeId(0xAB)), "hub:lost:{00000000000000ab}");
-        assert_eq!(directory(UserId::NIL), "hub:at:{00000000-0000-0000-0000-000000000000}");
+        assert_eq!(
+            directory(UserId::NIL),
+            "hub:at:{00000000-0000-0000-0000-000000000000}"
+        );
     }
 }

@@ -175,13 +175,25 @@ mod tests {
     #[test]
     fn every_chat_method_is_routed_by_its_room() {
         for &method in Method::ALL {
-            assert_eq!(method.service() == Service::Chat, method.route() == Route::Room, "{}", method.name());
+            assert_eq!(
+                method.service() == Service::Chat,
+                method.route() == Route::Room,
+                "{}",
+                method.name()
+            );
         }
     }
 
     #[test]
     fn what_carries_secrets_is_sealed() {
-        let sealed: Vec<_> = Method::ALL.iter().filter(|m| m.is_sealed()).map(|m| m.name()).collect();
-        assert_eq!(sealed, ["auth.register", "auth.login", "auth.refresh", "auth.logout"]);
+        let sealed: Vec<_> = Method::ALL
+            .iter()
+            .filter(|m| m.is_sealed())
+            .map(|m| m.name())
+            .collect();
+        assert_eq!(
+            sealed,
+            ["auth.register", "auth.login", "auth.refresh", "auth.logout"]
+        );
     }
 }

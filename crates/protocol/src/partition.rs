@@ -37,8 +37,7 @@ pub fn of_user(user: UserId, partitions: u16) -> u16 {
 }
 
 fn of_bytes(id: &[u8; 16], partitions: u16) -> u16 {
-    let [.., a, b, c, d, e, f, g, h] = *id;
-    let tail = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    let tail = u64::from_le_bytes(*id.last_chunk().expect("sixteen bytes end in eight"));
     u16::try_from(tail % u64::from(partitions)).expect("a remainder is below its u16 divisor")
 }
 

@@ -5,7 +5,14 @@
 //! sealed = kid length (1 byte) kid | minute (4 bytes) | nonce (12 bytes) | ciphertext | tag (16 bytes)
 //! ```
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions
+    )
+)]
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use thiserror::Error;
@@ -59,7 +66,9 @@ pub struct Sealer {
 
 impl std::fmt::Debug for Sealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.keys.iter().map(|(kid, _)| kid)).finish()
+        f.debug_list()
+            .entries(self.keys.iter().map(|(kid, _)| kid))
+            .finish()
     }
 }
 
@@ -101,7 +110,9 @@ impl Sealer {
     /// Opens what [`seal`](Self::seal) made under the same binding, at most two minutes away.
     pub fn open(&self, binding: &Binding, minute: u32, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
         let (&kid_len, rest) = sealed.split_first().ok_or(SealError::Sealed)?;
-        let (kid, rest) = rest.split_at_checked(usize::from(kid_len)).ok_or(SealError::Sealed)?;
+        let (kid, rest) = rest
+            .split_at_checked(usize::from(kid_len))
+            .ok_or(SealError::Sealed)?;
         let (made, rest) = rest.split_first_chunk::<4>().ok_or(SealError::Sealed)?;
         let (nonce, rest) = rest.split_first_chunk::<NONCE_LEN>().ok_or(SealError::Sealed)?;
         let made = u32::from_le_bytes(*made);
@@ -146,7 +157,12 @@ mod tests {
     const BINDING: Binding = Binding {
         way: Way::Up,
         method: Method::AuthLogin,
-        address: Address { node: NodeId(7), shard: 1, slot: 2, generation: 3 },
+        address: Address {
+            node: NodeId(7),
+            shard: 1,
+            slot: 2,
+            generation: 3,
+        },
         request: 4,
     };
 
@@ -174,7 +190,11 @@ mod tests {
         others[3].address.generation = 9;
         others[4].request = 9;
         for other in others {
-            assert_eq!(sealer.open(&other, 100, &sealed), Err(SealError::Sealed), "{other:?}");
+            assert_eq!(
+                sealer.open(&other, 100, &sealed),
+                Err(SealError::Sealed),
+                "{other:?}"
+            );
         }
         assert_eq!(sealer.open(&BINDING, 103, &sealed), Err(SealError::Sealed));
         assert_eq!(sealer.open(&BINDING, 97, &sealed), Err(SealError::Sealed));
@@ -187,16 +207,30 @@ mod tests {
         for at in 0..sealed.len() {
             let mut damaged = sealed.clone();
             damaged[at] ^= 1;
-            assert_eq!(sealer.open(&BINDING, 100, &damaged), Err(SealError::Sealed), "byte {at}");
-            assert_eq!(sealer.open(&BINDING, 100, &sealed[..at]), Err(SealError::Sealed), "cut {at}");
+            assert_eq!(
+                sealer.open(&BINDING, 100, &damaged),
+                Err(SealError::Sealed),
+                "byte {at}"
+            );
+            assert_eq!(
+                sealer.open(&BINDING, 100, &sealed[..at]),
+                Err(SealError::Sealed),
+                "cut {at}"
+            );
         }
     }
 
     #[test]
     fn an_older_key_still_opens_after_a_rotation() {
         let sealed = sealer(&["old"]).seal(&BINDING, 100, b"secret").unwrap();
-        assert_eq!(sealer(&["newer", "old"]).open(&BINDING, 100, &sealed).unwrap(), b"secret");
-        assert_eq!(sealer(&["newer"]).open(&BINDING, 100, &sealed), Err(SealError::Sealed));
+        assert_eq!(
+            sealer(&["newer", "old"]).open(&BINDING, 100, &sealed).unwrap(),
+            b"secret"
+        );
+        assert_eq!(
+            sealer(&["newer"]).open(&BINDING, 100, &sealed),
+            Err(SealError::Sealed)
+        );
     }
 
     #[test]

@@ -63,24 +63,39 @@ impl Keyring {
         let mut public = HashMap::new();
         for (kid, path) in key_files(&folder.join("public"), "pem")? {
             let pem = read(&path)?;
-            let not_a_key = |_| KeysError::NotAKey { path: path.clone(), wanted: "an Ed25519 public key in PEM" };
+            let not_a_key = |_| KeysError::NotAKey {
+                path: path.clone(),
+                wanted: "an Ed25519 public key in PEM",
+            };
             public.insert(kid, DecodingKey::from_ed_pem(pem.as_bytes()).map_err(not_a_key)?);
         }
         let mut seal = Vec::new();
         // The lexicographically greatest name is the newest key, and the one that seals.
         for (kid, path) in key_files(&folder.join("seal"), "key")?.into_iter().rev() {
             refuse_exposed(&path)?;
-            let not_a_key = || KeysError::NotAKey { path: path.clone(), wanted: "64 hexadecimal digits" };
+            let not_a_key = || KeysError::NotAKey {
+                path: path.clone(),
+                wanted: "64 hexadecimal digits",
+            };
             seal.push((kid, from_hex(read(&path)?.trim()).ok_or_else(not_a_key)?));
         }
-        let not_a_key = |_| KeysError::NotAKey { path: folder.join("seal"), wanted: "a folder of sealing keys" };
-        Ok(Self { public, sealer: Sealer::new(seal).map_err(not_a_key)? })
+        let not_a_key = |_| KeysError::NotAKey {
+            path: folder.join("seal"),
+            wanted: "a folder of sealing keys",
+        };
+        Ok(Self {
+            public,
+            sealer: Sealer::new(seal).map_err(not_a_key)?,
+        })
     }
 }
 
 /// Files of a folder with this extension, by name without it, in the order of their names.
 fn key_files(folder: &Path, extension: &str) -> Result<Vec<(String, PathBuf)>, KeysError> {
-    let failed = |error| KeysError::Read { path: folder.to_owned(), error };
+    let failed = |error| KeysError::Read {
+        path: folder.to_owned(),
+        error,
+    };
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)?.take(KEYS_MAX) {
         let path = entry.map_err(failed)?.path();
@@ -99,18 +114,30 @@ fn key_files(folder: &Path, extension: &str) -> Result<Vec<(String, PathBuf)>, K
 }
 
 fn read(path: &Path) -> Result<String, KeysError> {
-    let failed = |error| KeysError::Read { path: path.to_owned(), error };
+    let failed = |error| KeysError::Read {
+        path: path.to_owned(),
+        error,
+    };
     if fs::metadata(path).map_err(failed)?.len() > KEY_FILE_BYTES_MAX {
-        return Err(KeysError::NotAKey { path: path.to_owned(), wanted: "a key (far too long)" });
+        return Err(KeysError::NotAKey {
+            path: path.to_owned(),
+            wanted: "a key (far too long)",
+        });
     }
     fs::read_to_string(path).map_err(failed)
 }
 
 fn refuse_exposed(path: &Path) -> Result<(), KeysError> {
-    let failed = |error| KeysError::Read { path: path.to_owned(), error };
+    let failed = |error| KeysError::Read {
+        path: path.to_owned(),
+        error,
+    };
     let mode = fs::metadata(path).map_err(failed)?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(KeysError::Exposed { path: path.to_owned(), mode });
+        return Err(KeysError::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
     }
     Ok(())
 }
@@ -120,7 +147,9 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
         return None;
     }
     let digits = text.as_bytes().chunks_exact(2);
-    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+    digits
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -145,7 +174,12 @@ mod tests {
         write(folder.path(), "public/20260101-a.pem", PUBLIC, 0o644);
         write(folder.path(), "public/README", "no key", 0o644);
         write(folder.path(), "seal/20260101-a.key", &"11".repeat(32), 0o600);
-        write(folder.path(), "seal/20260201-b.key", &format!("{}\n", "22".repeat(32)), 0o600);
+        write(
+            folder.path(),
+            "seal/20260201-b.key",
+            &format!("{}\n", "22".repeat(32)),
+            0o600,
+        );
         let keys = Keyring::load(folder.path()).unwrap();
         assert!(keys.public.contains_key("20260101-a"));
         assert_eq!(format!("{:?}", keys.sealer), r#"["20260201-b", "20260101-a"]"#);
@@ -158,7 +192,12 @@ mod tests {
         assert!(error().contains("public"));
         fs::create_dir(folder.path().join("public")).unwrap();
         assert!(error().contains("config keys"));
-        write(folder.path(), "public/k.pem", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", 0o644);
+        write(
+            folder.path(),
+            "public/k.pem",
+            "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+            0o644,
+        );
         assert!(error().contains("k.pem is not"));
         write(folder.path(), "public/k.pem", PUBLIC, 0o644);
         write(folder.path(), "seal/k.key", "abc", 0o600);

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use thiserror::Error;
 
-pub use keys::{KeysError, Keyring};
+pub use keys::{Keyring, KeysError};
 
 /// Who calls, as an access token says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,7 +90,11 @@ impl Verifier {
         validation.set_required_spec_claims(&["exp", "nbf", "aud", "iss", "sub"]);
         validation.set_audience(&[AUDIENCE]);
         validation.set_issuer(&[ISSUER]);
-        Self { keys, validation, leeway_s }
+        Self {
+            keys,
+            validation,
+            leeway_s,
+        }
     }
 
     /// Whose token this is, at `now_s` seconds since the Unix epoch.
@@ -127,7 +131,11 @@ impl Verifier {
         if claims.exp.saturating_add(self.leeway_s) <= now_s {
             return Err(TokenError::Expired);
         }
-        Ok(Caller { user: claims.sub, login: claims.sid, expires_at: claims.exp })
+        Ok(Caller {
+            user: claims.sub,
+            login: claims.sid,
+            expires_at: claims.exp,
+        })
     }
 }
 
@@ -139,8 +147,8 @@ impl std::fmt::Debug for Verifier {
 
 fn read_header(token: &str) -> Result<Header, TokenError> {
     let (header, _) = token.split_once('.').ok_or(TokenError::Malformed)?;
-    let json = URL_SAFE_NO_PAD.decode(header).map_err(|_| TokenError::Malformed)?;
-    serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)
+    let json = URL_SAFE_NO_PAD.decode(header).or(Err(TokenError::Malformed))?;
+    serde_json::from_slice(&json).or(Err(TokenError::Malformed))
 }
 
 fn refusal(error: &jsonwebtoken::errors::Error) -> TokenError {

@@ -257,8 +257,11 @@ impl TryFrom<Raw> for Config {
             echo: raw.server.echo,
             drain: ms("server.drain_ms", raw.server.drain_ms, 0)?,
         };
-        let message_bytes_max =
-            if raw.server.echo { ECHO_MESSAGE_BYTES_MAX } else { MESSAGE_BYTES_MAX };
+        let message_bytes_max = if raw.server.echo {
+            ECHO_MESSAGE_BYTES_MAX
+        } else {
+            MESSAGE_BYTES_MAX
+        };
         Ok(Self {
             server,
             ring: ring(&raw.ring)?,
@@ -279,7 +282,12 @@ fn ring(raw: &raw::Ring) -> Result<hub_ring::Config, ConfigError> {
     if !submissions.is_power_of_two() {
         return Err(refused("ring.submissions", submissions, "a power of two"));
     }
-    let completions = within("ring.completions", raw.completions, 2 * submissions, 2 * QUEUE_MAX)?;
+    let completions = within(
+        "ring.completions",
+        raw.completions,
+        2 * submissions,
+        2 * QUEUE_MAX,
+    )?;
     if !completions.is_power_of_two() {
         return Err(refused("ring.completions", completions, "a power of two"));
     }
@@ -307,8 +315,18 @@ fn redis(raw: &raw::Redis) -> Result<Redis, ConfigError> {
 
 fn uplink(raw: &raw::Uplink) -> Result<Uplink, ConfigError> {
     let bytes_max = u32::try_from(limits::UPLINK_BYTES_MAX).expect("a constant below 4 GiB");
-    let batch_bytes = within("uplink.batch_bytes_max", raw.batch_bytes_max, MESSAGE_BYTES_MAX + 1024, bytes_max)?;
-    let pending = within("uplink.pending_bytes_max", raw.pending_bytes_max, batch_bytes, 1 << 30)?;
+    let batch_bytes = within(
+        "uplink.batch_bytes_max",
+        raw.batch_bytes_max,
+        MESSAGE_BYTES_MAX + 1024,
+        bytes_max,
+    )?;
+    let pending = within(
+        "uplink.pending_bytes_max",
+        raw.pending_bytes_max,
+        batch_bytes,
+        1 << 30,
+    )?;
     Ok(Uplink {
         batch_envelopes_max: within(
             "uplink.batch_envelopes_max",
@@ -324,18 +342,41 @@ fn uplink(raw: &raw::Uplink) -> Result<Uplink, ConfigError> {
 }
 
 fn client_limits(raw: &raw::Limits, message_bytes_max: u32) -> Result<Limits, ConfigError> {
-    let message = within("limits.message_bytes_max", raw.message_bytes_max, 128, message_bytes_max)?;
+    let message = within(
+        "limits.message_bytes_max",
+        raw.message_bytes_max,
+        128,
+        message_bytes_max,
+    )?;
     // A result always fits into an empty queue.
     let result = u32::try_from(2 * limits::RESULT_BYTES_MAX).expect("a constant below 4 GiB");
-    let outbound = within("limits.outbound_bytes_max", raw.outbound_bytes_max, result, 1 << 30)?;
-    let shard = within("limits.outbound_shard_bytes_max", raw.outbound_shard_bytes_max, outbound, u32::MAX)?;
+    let outbound = within(
+        "limits.outbound_bytes_max",
+        raw.outbound_bytes_max,
+        result,
+        1 << 30,
+    )?;
+    let shard = within(
+        "limits.outbound_shard_bytes_max",
+        raw.outbound_shard_bytes_max,
+        outbound,
+        u32::MAX,
+    )?;
     let ping = ms("limits.ping_ms", raw.ping_ms, 10)?;
     let idle = ms("limits.idle_ms", raw.idle_ms, 20)?;
     if idle <= ping {
-        return Err(refused("limits.idle_ms", raw.idle_ms, "above limits.ping_ms, or every quiet client is closed"));
+        return Err(refused(
+            "limits.idle_ms",
+            raw.idle_ms,
+            "above limits.ping_ms, or every quiet client is closed",
+        ));
     }
     if raw.messages_per_second > 0 && raw.messages_burst == 0 {
-        return Err(refused("limits.messages_burst", 0, "at least 1, or nothing may ever be said"));
+        return Err(refused(
+            "limits.messages_burst",
+            0,
+            "at least 1, or nothing may ever be said",
+        ));
     }
     Ok(Limits {
         message_bytes_max: size(message),
@@ -345,7 +386,12 @@ fn client_limits(raw: &raw::Limits, message_bytes_max: u32) -> Result<Limits, Co
         session_open: ms("limits.session_open_ms", raw.session_open_ms, 10)?,
         ping,
         idle,
-        messages_per_second: within("limits.messages_per_second", raw.messages_per_second, 0, 1_000_000)?,
+        messages_per_second: within(
+            "limits.messages_per_second",
+            raw.messages_per_second,
+            0,
+            1_000_000,
+        )?,
         messages_burst: within("limits.messages_burst", raw.messages_burst, 0, 1_000_000)?,
         connections_per_address: raw.connections_per_address,
         connections_max: raw.connections_max,
@@ -353,11 +399,22 @@ fn client_limits(raw: &raw::Limits, message_bytes_max: u32) -> Result<Limits, Co
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "numbers and texts alike")]
 fn refused(key: &'static str, value: impl ToString, rule: impl Into<String>) -> ConfigError {
-    ConfigError::Value { key, value: value.to_string(), rule: rule.into() }
+    ConfigError::Value {
+        key,
+        value: value.to_string(),
+        rule: rule.into(),
+    }
 }
 
-fn within<T: PartialOrd + fmt::Display>(key: &'static str, value: T, min: T, max: T) -> Result<T, ConfigError> {
+#[expect(clippy::needless_pass_by_value, reason = "numbers alone")]
+fn within<T: PartialOrd + fmt::Display>(
+    key: &'static str,
+    value: T,
+    min: T,
+    max: T,
+) -> Result<T, ConfigError> {
     if value < min || value > max {
         return Err(refused(key, value, format!("from {min} to {max}")));
     }
@@ -373,7 +430,11 @@ fn size(bytes: u32) -> usize {
 }
 
 fn socket_address(key: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
-    text.parse().or_else(|_| Err(refused(key, text, "an address with its port, like 127.0.0.1:8080")))
+    text.parse().or(Err(refused(
+        key,
+        text,
+        "an address with its port, like 127.0.0.1:8080",
+    )))
 }
 
 fn cores() -> u16 {
@@ -387,7 +448,10 @@ fn redacted_url(url: &str) -> String {
         return "[redacted]".to_owned();
     };
     let authority_end = rest.find('/').unwrap_or(rest.len());
-    match rest.get(..authority_end).and_then(|authority| authority.rfind('@')) {
+    match rest
+        .get(..authority_end)
+        .and_then(|authority| authority.rfind('@'))
+    {
         None => url.to_owned(),
         Some(at) => format!("{scheme}://[redacted]{}", rest.get(at..).unwrap_or_default()),
     }

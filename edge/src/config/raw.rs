@@ -47,7 +47,9 @@ pub(super) struct Redis {
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The URL may hold a password.
-        f.debug_struct("Redis").field("response_timeout_ms", &self.response_timeout_ms).finish_non_exhaustive()
+        f.debug_struct("Redis")
+            .field("response_timeout_ms", &self.response_timeout_ms)
+            .finish_non_exhaustive()
     }
 }
 

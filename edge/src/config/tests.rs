@@ -3,7 +3,9 @@
 use super::*;
 
 fn with(change: impl Fn(&mut Raw)) -> Result<Config, ConfigError> {
-    let mut raw: Raw = Figment::from(Toml::string(DEFAULT)).extract().expect("the default parses");
+    let mut raw: Raw = Figment::from(Toml::string(DEFAULT))
+        .extract()
+        .expect("the default parses");
     change(&mut raw);
     Config::try_from(raw)
 }
@@ -14,7 +16,12 @@ fn the_shipped_file_is_valid_and_has_every_key_with_a_comment_above_it() {
     let sections = serde_json::to_value(&config.raw).unwrap();
     let mut wanted: Vec<String> = Vec::new();
     for (section, keys) in sections.as_object().unwrap() {
-        wanted.extend(keys.as_object().unwrap().keys().map(|key| format!("{section}.{key}")));
+        wanted.extend(
+            keys.as_object()
+                .unwrap()
+                .keys()
+                .map(|key| format!("{section}.{key}")),
+        );
     }
     let mut found = Vec::new();
     let mut section = "";
@@ -37,7 +44,10 @@ fn the_shipped_file_is_valid_and_has_every_key_with_a_comment_above_it() {
 fn what_is_printed_parses_to_the_same() {
     let config = with(|_| {}).unwrap();
     let again: Raw = Figment::from(Toml::string(&config.to_toml())).extract().unwrap();
-    assert_eq!(serde_json::to_value(&again).unwrap(), serde_json::to_value(&config.raw).unwrap());
+    assert_eq!(
+        serde_json::to_value(&again).unwrap(),
+        serde_json::to_value(&config.raw).unwrap()
+    );
 }
 
 #[test]
@@ -47,13 +57,17 @@ fn defaults_agree_with_the_protocol() {
     assert_eq!(config.limits.outbound_bytes_max, limits::OUTBOUND_BYTES_MAX);
     assert_eq!(config.uplink.batch_envelopes_max, limits::UPLINK_ENVELOPES_MAX);
     assert_eq!(config.uplink.batch_bytes_max, limits::UPLINK_BYTES_MAX);
-    assert_eq!(config.limits.call_wait, Duration::from_millis(limits::CALL_WAIT_MS_MAX));
+    assert_eq!(
+        config.limits.call_wait,
+        Duration::from_millis(limits::CALL_WAIT_MS_MAX)
+    );
     assert!(config.server.shards >= 1);
 }
 
 #[test]
 fn wrong_values_are_named() {
-    let cases: [(&str, fn(&mut Raw)); 10] = [
+    type Spoil = fn(&mut Raw);
+    let cases: [(&str, Spoil); 10] = [
         ("server.listen", |raw| raw.server.listen = "8080".into()),
         ("server.shards", |raw| raw.server.shards = 5000),
         ("ring.submissions", |raw| raw.ring.submissions = 500),
@@ -61,7 +75,9 @@ fn wrong_values_are_named() {
         ("redis.url", |raw| raw.redis.url = "http://x".into()),
         ("auth.leeway_s", |raw| raw.auth.leeway_s = 3600),
         ("uplink.batch_bytes_max", |raw| raw.uplink.batch_bytes_max = 10),
-        ("limits.message_bytes_max", |raw| raw.limits.message_bytes_max = 1 << 20),
+        ("limits.message_bytes_max", |raw| {
+            raw.limits.message_bytes_max = 1 << 20;
+        }),
         ("limits.idle_ms", |raw| raw.limits.idle_ms = raw.limits.ping_ms),
         ("limits.messages_burst", |raw| raw.limits.messages_burst = 0),
     ];
@@ -76,7 +92,10 @@ fn later_sources_win_and_unknown_keys_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let good = folder.path().join("good.toml");
     std::fs::write(&good, "[server]\nlisten = \"127.0.0.1:1\"\nshards = 3\n").unwrap();
-    let overrides = Overrides { shards: Some(5), ..Overrides::default() };
+    let overrides = Overrides {
+        shards: Some(5),
+        ..Overrides::default()
+    };
     let config = Config::load(Some(&good), &overrides).expect("valid");
     assert_eq!(config.server.listen.port(), 1);
     assert_eq!(config.server.shards, 5);

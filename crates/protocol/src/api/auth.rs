@@ -68,13 +68,17 @@ pub const TOKEN_TYPE: &str = "at+jwt";
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+        f.debug_struct("Credentials")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("Tokens")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 

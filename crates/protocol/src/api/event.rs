@@ -48,8 +48,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] =
-        [Self::RoomCreated, Self::MessageCreated, Self::MemberAdded, Self::MemberRemoved];
+    pub const ALL: [Self; 4] = [
+        Self::RoomCreated,
+        Self::MessageCreated,
+        Self::MemberAdded,
+        Self::MemberRemoved,
+    ];
 
     /// The name on the wire.
     pub const fn name(self) -> &'static str {

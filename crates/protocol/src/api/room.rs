@@ -28,7 +28,9 @@ impl RoomKind {
 
     /// The kind of a name.
     pub fn find(name: &str) -> Option<Self> {
-        [Self::Direct, Self::Group, Self::Channel].into_iter().find(|kind| kind.name() == name)
+        [Self::Direct, Self::Group, Self::Channel]
+            .into_iter()
+            .find(|kind| kind.name() == name)
     }
 }
 
@@ -59,7 +61,9 @@ impl Role {
 
     /// The role of a name.
     pub fn find(name: &str) -> Option<Self> {
-        [Self::Reader, Self::Member, Self::Admin, Self::Owner].into_iter().find(|role| role.name() == name)
+        [Self::Reader, Self::Member, Self::Admin, Self::Owner]
+            .into_iter()
+            .find(|role| role.name() == name)
     }
 }
 
@@ -229,7 +233,8 @@ mod tests {
 
     #[test]
     fn misspelt_members_are_refused() {
-        let text = r#"{"op":"00000000-0000-0000-0000-000000000000","usr":"00000000-0000-0000-0000-000000000000"}"#;
+        let text =
+            r#"{"op":"00000000-0000-0000-0000-000000000000","usr":"00000000-0000-0000-0000-000000000000"}"#;
         assert!(serde_json::from_str::<Remove>(text).is_err());
     }
 }

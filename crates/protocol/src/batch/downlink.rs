@@ -130,12 +130,19 @@ impl DownlinkWriter {
     pub fn new(node: NodeId) -> Self {
         let mut out = Vec::new();
         begin(&mut out, Direction::Down, node);
-        Self { node, out, entries: 0 }
+        Self {
+            node,
+            out,
+            entries: 0,
+        }
     }
 
     /// Appends an entry. `targets` must be ordered by shard, so that a shard finds its own as one range.
     pub fn push(&mut self, kind: EntryKind, targets: &[Target], body: &[u8]) {
-        debug_assert!(targets.is_sorted_by_key(Target::shard), "targets are ordered by shard");
+        debug_assert!(
+            targets.is_sorted_by_key(Target::shard),
+            "targets are ordered by shard"
+        );
         let mut raw = RawEntry {
             body_bytes: U32::new(u32::try_from(body.len()).expect("a body is bounded by RESULT_BYTES_MAX")),
             targets: U32::new(u32::try_from(targets.len()).expect("targets are bounded by connections")),
@@ -266,7 +273,10 @@ fn read(bytes: &[u8]) -> Result<(Entry<'_>, &[u8]), BatchError> {
             },
             sealed: raw.flags.get() & FLAG_SEALED != 0,
         }),
-        KIND_EVENT => EntryKind::Event { room, seq: raw.number.get() },
+        KIND_EVENT => EntryKind::Event {
+            room,
+            seq: raw.number.get(),
+        },
         KIND_EPHEMERAL => EntryKind::Ephemeral { room },
         _ => return Err(BatchError::UnknownItem),
     };

@@ -71,7 +71,11 @@ impl UplinkWriter {
     pub fn new(node: NodeId) -> Self {
         let mut out = Vec::new();
         begin(&mut out, Direction::Up, node);
-        Self { node, out, envelopes: 0 }
+        Self {
+            node,
+            out,
+            envelopes: 0,
+        }
     }
 
     /// Appends an envelope. `header.address.node` is not written: it is the batch's node.
@@ -140,7 +144,11 @@ impl<'a> UplinkBatch<'a> {
         if count != envelopes {
             return Err(BatchError::Damaged);
         }
-        Ok(Self { node, envelopes, items })
+        Ok(Self {
+            node,
+            envelopes,
+            items,
+        })
     }
 
     /// The node that wrote it.

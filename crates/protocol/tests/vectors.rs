@@ -1,0 +1,260 @@
+//! The golden vectors in `vectors/`: what stands there is version 1 of the protocol, and other programs read it.
+//! A change that breaks one of these tests breaks running clients or a rolling upgrade.
+//!
+//! After a deliberate change `HUB_WRITE_VECTORS=1 cargo test -p hub-protocol` writes the batches anew.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+
+use hub_protocol::api::event::{CreatedData, Event, MemberData, MigrateData, ReadData, SyncData, TypingData};
+use hub_protocol::api::{Empty, Failure, Request, Success, auth, message, room, session, sync, user};
+use hub_protocol::batch::{
+    DownlinkBatch, DownlinkWriter, EntryKind, EnvelopeHeader, Reply, Target, UplinkBatch, UplinkWriter,
+};
+use hub_protocol::{Address, ErrorCode, LoginId, Method, NodeId, RoomId, SessionId, UserId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+const NODE: NodeId = NodeId(0x0123_4567_89ab_cdef);
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("vectors")
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(folder().join(name)).expect("the vector stands in the folder")
+}
+
+/// Hexadecimal text, sixteen bytes a line.
+fn to_hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for line in bytes.chunks(16) {
+        for byte in line {
+            write!(text, "{byte:02x}").expect("writing to a String does not fail");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u32> = text.chars().filter_map(|digit| digit.to_digit(16)).collect();
+    digits
+        .chunks(2)
+        .map(|pair| u8::try_from(pair[0] * 16 + pair[1]).expect("two digits"))
+        .collect()
+}
+
+/// Compares with the vector, or writes it when asked to.
+fn agrees_with_vector(name: &str, bytes: &[u8]) -> Vec<u8> {
+    if std::env::var_os("HUB_WRITE_VECTORS").is_some() {
+        fs::write(folder().join(name), to_hex(bytes)).expect("the folder is writable");
+    }
+    let vector = from_hex(&read(name));
+    assert_eq!(
+        to_hex(bytes),
+        to_hex(&vector),
+        "{name}: the layout differs from version 1"
+    );
+    vector
+}
+
+fn envelopes() -> [(EnvelopeHeader, &'static [u8]); 2] {
+    let address = Address {
+        node: NODE,
+        shard: 1,
+        slot: 0x0203_0405,
+        generation: 6,
+    };
+    let send = EnvelopeHeader {
+        address,
+        request: 7,
+        method: Method::MessageSend,
+        user: UserId::from_bytes([0x11; 16]),
+        login: LoginId::from_bytes([0x22; 16]),
+        session: SessionId::from_bytes([0x33; 16]),
+        room: RoomId::from_bytes([0x44; 16]),
+    };
+    let login = EnvelopeHeader {
+        address: Address { shard: 0, ..address },
+        request: u64::MAX,
+        method: Method::AuthLogin,
+        user: UserId::NIL,
+        login: LoginId::NIL,
+        session: SessionId::NIL,
+        room: RoomId::NIL,
+    };
+    [(send, br#"{"id":7,"method":"message.send"}"#), (login, b"")]
+}
+
+#[test]
+fn uplink_batches_keep_their_layout() {
+    let mut writer = UplinkWriter::new(NODE);
+    for (header, body) in &envelopes() {
+        writer.push(header, body);
+    }
+    let vector = agrees_with_vector("uplink-v1.hex", &writer.take());
+
+    let batch = UplinkBatch::parse(&vector).expect("the vector is a batch");
+    assert_eq!(batch.node(), NODE);
+    let read: Vec<_> = batch
+        .iter()
+        .map(|envelope| (envelope.header, envelope.body))
+        .collect();
+    assert_eq!(read, envelopes());
+}
+
+fn entries() -> [(EntryKind, Vec<Target>, &'static [u8]); 4] {
+    let target = |shard, slot, user| {
+        Target::new(
+            Address {
+                node: NODE,
+                shard,
+                slot,
+                generation: 9,
+            },
+            UserId::from_bytes([user; 16]),
+        )
+    };
+    let room = RoomId::from_bytes([0x44; 16]);
+    [
+        (
+            EntryKind::Event { room, seq: 41 },
+            vec![target(0, 1, 0x11), target(0, 7, 0x12), target(1, 2, 0x11)],
+            br#"{"event":"message.created"}"#,
+        ),
+        (
+            EntryKind::Reply(Reply {
+                request: 7,
+                error: None,
+                sealed: false,
+            }),
+            vec![target(1, 2, 0x11)],
+            br#"{"id":7,"result":{}}"#,
+        ),
+        (
+            EntryKind::Reply(Reply {
+                request: 8,
+                error: Some(ErrorCode::Conflict),
+                sealed: true,
+            }),
+            vec![target(1, 2, 0)],
+            b"sealed",
+        ),
+        (EntryKind::Ephemeral { room }, vec![], b"{}"),
+    ]
+}
+
+#[test]
+fn downlink_batches_keep_their_layout() {
+    let mut writer = DownlinkWriter::new(NODE);
+    for (kind, targets, body) in &entries() {
+        writer.push(*kind, targets, body);
+    }
+    let vector = agrees_with_vector("downlink-v1.hex", &writer.take());
+
+    let batch = DownlinkBatch::parse(&vector).expect("the vector is a batch");
+    assert_eq!(batch.node(), NODE);
+    let read: Vec<_> = batch
+        .iter()
+        .map(|entry| (entry.kind, entry.targets.to_vec(), entry.body))
+        .collect();
+    assert_eq!(read, entries());
+}
+
+/// Reads the text as `T` and writes it again: the same text must come out.
+fn round_trip<T: Serialize + DeserializeOwned>(text: &str) -> String {
+    let value: T = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    serde_json::to_string(&value).expect("serialises")
+}
+
+fn round_trip_of(shape: &str, text: &str) -> String {
+    match shape {
+        "request auth.register" | "request auth.login" => round_trip::<Request<auth::Credentials>>(text),
+        "request auth.refresh" => round_trip::<Request<auth::Refresh>>(text),
+        "request auth.logout" | "request user.me" => round_trip::<Request<Empty>>(text),
+        "request session.open" => round_trip::<Request<session::Open>>(text),
+        "request user.get" => round_trip::<Request<user::Get>>(text),
+        "request room.create" => round_trip::<Request<room::Create>>(text),
+        "request room.list" => round_trip::<Request<room::List>>(text),
+        "request room.join" => round_trip::<Request<room::JoinLeave>>(text),
+        "request member.add" => round_trip::<Request<room::Add>>(text),
+        "request member.remove" => round_trip::<Request<room::Remove>>(text),
+        "request message.send" => round_trip::<Request<message::Send>>(text),
+        "request message.history" => round_trip::<Request<message::History>>(text),
+        "request typing.set" => round_trip::<Request<message::Typing>>(text),
+        "request receipt.read" => round_trip::<Request<message::Read>>(text),
+        "request sync" => round_trip::<Request<sync::Sync>>(text),
+        "result auth.login" => round_trip::<Success<auth::Tokens>>(text),
+        "result session.open" => round_trip::<Success<session::Opened>>(text),
+        "result user.me" => round_trip::<Success<user::Me>>(text),
+        "result user.get" => round_trip::<Success<user::Users>>(text),
+        "result room.create" => round_trip::<Success<room::Created>>(text),
+        "result room.get" => round_trip::<Success<room::Got>>(text),
+        "result room.list" => round_trip::<Success<room::Rooms>>(text),
+        "result member.remove" => round_trip::<Success<room::Changed>>(text),
+        "result message.send" => round_trip::<Success<message::Sent>>(text),
+        "result message.history" => round_trip::<Success<message::Range>>(text),
+        "result receipt.read" => round_trip::<Success<message::ReadMark>>(text),
+        "result sync" => round_trip::<Success<sync::Synced>>(text),
+        "result empty" => round_trip::<Success<Empty>>(text),
+        "failure" => round_trip::<Failure>(text),
+        "event room.created" => round_trip::<Event<CreatedData>>(text),
+        "event message.created" => round_trip::<Event<message::Message>>(text),
+        "event member.added" | "event member.removed" => round_trip::<Event<MemberData>>(text),
+        "event typing" => round_trip::<Event<TypingData>>(text),
+        "event receipt.read" => round_trip::<Event<ReadData>>(text),
+        "event room.bump" => round_trip::<Event<Empty>>(text),
+        "event system.sync" => round_trip::<Event<SyncData>>(text),
+        "event system.migrate" => round_trip::<Event<MigrateData>>(text),
+        "claims" => round_trip::<auth::Claims>(text),
+        other => panic!("vectors/messages.json has a shape that this test does not know: {other}"),
+    }
+}
+
+#[test]
+fn json_texts_keep_their_shape() {
+    let vectors: Vec<Value> = serde_json::from_str(&read("messages.json")).expect("a list");
+    for vector in &vectors {
+        let shape = vector["shape"].as_str().expect("each vector names its shape");
+        let text = vector["text"].as_str().expect("each vector has a text");
+        assert_eq!(round_trip_of(shape, text), text, "{shape}");
+    }
+    // Every method and every event has at least one vector.
+    let has = |shape: &str| vectors.iter().any(|vector| vector["shape"] == shape);
+    for kind in hub_protocol::api::event::Kind::ALL {
+        assert!(has(&format!("event {}", kind.name())), "{}", kind.name());
+    }
+}
+
+#[test]
+fn members_that_a_client_misspelt_are_refused() {
+    let vectors: Vec<Value> = serde_json::from_str(&read("refused.json")).expect("a list");
+    for vector in &vectors {
+        let shape = vector["shape"].as_str().expect("each vector names its shape");
+        let text = vector["text"]
+            .as_str()
+            .expect("each vector has a text")
+            .to_owned();
+        let read = std::panic::catch_unwind(|| round_trip_of(shape, &text));
+        assert!(read.is_err(), "{shape} took {text}");
+    }
+}
+
+#[test]
+fn direct_rooms_keep_their_ids() {
+    let vectors: Vec<Value> = serde_json::from_str(&read("direct-rooms.json")).expect("a list");
+    for vector in &vectors {
+        let user = |name: &str| {
+            vector[name]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .expect("a user id")
+        };
+        let wanted = vector["room"].as_str().expect("a room id");
+        assert_eq!(room::direct_room(user("a"), user("b")).to_string(), wanted);
+        assert_eq!(room::direct_room(user("b"), user("a")).to_string(), wanted);
+    }
+}

@@ -1,0 +1,114 @@
+//! Step 6: how fast one connection may talk.
+
+/// A token bucket in thousandths of a message. Twelve bytes per connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Bucket {
+    tokens_milli: u32,
+    /// When it was last filled, milliseconds of the shard's clock, low 32 bits.
+    filled_ms: u32,
+    /// Refusals since the last accepted message.
+    refusals: u32,
+}
+
+/// What a bucket allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rate {
+    /// Sustained messages per second; 0 turns the limit off.
+    pub per_second: u32,
+    /// Messages that may come at once.
+    pub burst: u32,
+}
+
+/// Whether a message may pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Verdict {
+    /// It may.
+    Pass,
+    /// Not now; after this many milliseconds.
+    Wait(u32),
+    /// It went on and on after it was told to wait.
+    Abuse,
+}
+
+/// Refused messages without a pause long enough for one that passes.
+const REFUSALS_MAX: u32 = 200;
+
+impl Bucket {
+    /// A full bucket.
+    pub fn new(rate: Rate, now_ms: u64) -> Self {
+        Self {
+            tokens_milli: rate.burst.saturating_mul(1000),
+            filled_ms: low(now_ms),
+            refusals: 0,
+        }
+    }
+
+    /// Takes one message out, if there is one.
+    pub fn take(&mut self, rate: Rate, now_ms: u64) -> Verdict {
+        if rate.per_second == 0 {
+            return Verdict::Pass;
+        }
+        let elapsed = low(now_ms).wrapping_sub(self.filled_ms);
+        self.filled_ms = low(now_ms);
+        // One millisecond is `per_second` thousandths of a message.
+        let gained = elapsed.saturating_mul(rate.per_second);
+        self.tokens_milli = self
+            .tokens_milli
+            .saturating_add(gained)
+            .min(rate.burst.saturating_mul(1000));
+        if self.tokens_milli >= 1000 {
+            self.tokens_milli -= 1000;
+            self.refusals = 0;
+            return Verdict::Pass;
+        }
+        self.refusals += 1;
+        if self.refusals > REFUSALS_MAX {
+            return Verdict::Abuse;
+        }
+        Verdict::Wait((1000 - self.tokens_milli).div_ceil(rate.per_second).max(1))
+    }
+}
+
+fn low(ms: u64) -> u32 {
+    u32::try_from(ms & u64::from(u32::MAX)).expect("masked")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate {
+        per_second: 20,
+        burst: 40,
+    };
+
+    #[test]
+    fn a_burst_passes_then_the_rate_holds() {
+        let mut bucket = Bucket::new(RATE, 0);
+        for _ in 0..40 {
+            assert_eq!(bucket.take(RATE, 0), Verdict::Pass);
+        }
+        assert_eq!(bucket.take(RATE, 0), Verdict::Wait(50));
+        assert_eq!(bucket.take(RATE, 49), Verdict::Wait(1));
+        assert_eq!(bucket.take(RATE, 50), Verdict::Pass);
+    }
+
+    #[test]
+    fn who_never_stops_is_told_so_and_waiting_makes_it_good() {
+        let mut bucket = Bucket::new(RATE, 0);
+        let verdicts: Vec<_> = (0..400).map(|_| bucket.take(RATE, 0)).collect();
+        assert_eq!(verdicts.last(), Some(&Verdict::Abuse));
+        assert_eq!(bucket.take(RATE, 10_000), Verdict::Pass);
+    }
+
+    #[test]
+    fn zero_is_off() {
+        let off = Rate {
+            per_second: 0,
+            burst: 0,
+        };
+        let mut bucket = Bucket::new(off, 0);
+        assert!((0..10_000).all(|_| bucket.take(off, 0) == Verdict::Pass));
+    }
+}

@@ -1,0 +1,312 @@
+//! Step 3: request heads on a short monoio task: an upgrade leaves for the data ring, a call is answered here.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hub_protocol::ErrorCode;
+use hub_protocol::api::{PATH_RPC, PATH_WS, SUBPROTOCOL};
+use hub_protocol::error::ErrorBody;
+use hub_ws::handshake::{Body, Head, HeadError, Refusal, Upgrade};
+use monoio::io::{AsyncWriteRentExt, CancelableAsyncReadRent, Canceller};
+use monoio::net::TcpStream;
+
+use crate::admission::{Gate, Ticket};
+use crate::auth::{Caller, Verifier};
+use crate::shard::{Answer, Mode, Shard};
+
+/// Bytes of one read while a head or body comes in.
+const READ_BYTES: usize = 4096;
+/// Where the echo for tests and measuring is.
+const PATH_ECHO: &str = "/echo";
+
+/// What tasks of a shard's thread need.
+#[derive(Debug)]
+pub struct Env {
+    /// The shard of this thread.
+    pub shard: Shard,
+    /// Verifies tokens.
+    pub verifier: Arc<Verifier>,
+    /// Admission.
+    pub gate: Arc<Gate>,
+    /// Deadline of a head and of its body.
+    pub header: Duration,
+    /// One body, bytes.
+    pub body_bytes_max: usize,
+    /// Whether `/echo` is served.
+    pub echo: bool,
+}
+
+/// What a request asks for, after its head.
+enum Request {
+    Upgrade {
+        response: String,
+        caller: Option<Caller>,
+        mode: Mode,
+    },
+    Call {
+        caller: Option<Caller>,
+        body_bytes: usize,
+        is_keep_alive: bool,
+    },
+    /// Answered by the head alone; the connection ends.
+    Refused(Response),
+}
+
+struct Response {
+    status: u16,
+    body: Vec<u8>,
+    /// More header lines, each with its CRLF.
+    extra: String,
+}
+
+impl Response {
+    fn refused(status: u16, code: ErrorCode, message: &str) -> Self {
+        let body = Answer::refused(None, ErrorBody::new(code, message)).body;
+        Self {
+            status,
+            body,
+            extra: String::new(),
+        }
+    }
+
+    fn with(mut self, line: &str) -> Self {
+        self.extra.push_str(line);
+        self.extra.push_str("\r\n");
+        self
+    }
+
+    fn to_bytes(&self, is_keep_alive: bool) -> Vec<u8> {
+        let connection = if is_keep_alive { "keep-alive" } else { "close" };
+        let mut bytes = format!(
+            "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: {connection}\r\n\
+             Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n{}\r\n",
+            self.status,
+            reason(self.status),
+            self.body.len(),
+            self.extra,
+        )
+        .into_bytes();
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+}
+
+/// Serves one connection until it is upgraded or ends.
+///
+/// # Cancel safety
+/// Not to be dropped: reads may be pending. It ends by itself, at the latest with a deadline.
+pub async fn serve(mut stream: TcpStream, ticket: Ticket, env: Rc<Env>) {
+    let mut buffer = Vec::new();
+    loop {
+        let Some((request, head_bytes)) = read_head(&mut stream, &mut buffer, &env).await else {
+            return;
+        };
+        let (response, is_keep_alive) = match request {
+            Request::Upgrade {
+                response,
+                caller,
+                mode,
+            } => {
+                if stream.write_all(response.into_bytes()).await.0.is_ok() {
+                    let early = buffer.split_off(head_bytes);
+                    let socket = hub_ring::from_monoio(stream);
+                    if let Err(error) = env.shard.adopt(socket, &early, caller, mode, ticket) {
+                        tracing::debug!(%error, "an upgraded connection is closed");
+                    }
+                }
+                return;
+            }
+            Request::Refused(response) => (response, false),
+            Request::Call {
+                caller,
+                body_bytes,
+                is_keep_alive,
+            } => {
+                let end = head_bytes + body_bytes;
+                if !read_until(&mut stream, &mut buffer, end, env.header).await {
+                    return;
+                }
+                let rest = buffer.split_off(end);
+                let body = std::mem::replace(&mut buffer, rest).split_off(head_bytes);
+                let answer = env.shard.call(caller, body).await;
+                let mut response = Response {
+                    status: answer.status,
+                    body: answer.body,
+                    extra: String::new(),
+                };
+                if let Some(ms) = answer.retry_after_ms {
+                    response = response.with(&format!("Retry-After: {}", ms.div_ceil(1000)));
+                }
+                (response, is_keep_alive && !env.shard.is_draining())
+            }
+        };
+        let sent = stream.write_all(response.to_bytes(is_keep_alive)).await.0;
+        if sent.is_err() || !is_keep_alive {
+            return;
+        }
+    }
+}
+
+/// Reads until a head is complete; `None` if the connection ended or the deadline passed.
+async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>, env: &Env) -> Option<(Request, usize)> {
+    let deadline = std::time::Instant::now() + env.header;
+    loop {
+        match Head::read(buffer) {
+            Ok(Some((head, len))) => return Some((route(&head, env), len)),
+            Ok(None) => {}
+            Err(error) => return Some((Request::Refused(refused_head(error)), 0)),
+        }
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        if left.is_zero() || !read_more(stream, buffer, left).await {
+            if buffer.is_empty() {
+                return None;
+            }
+            let late = Response::refused(408, ErrorCode::BadRequest, "the request did not come in time");
+            return Some((Request::Refused(late), 0));
+        }
+    }
+}
+
+/// Reads until `len` bytes are there; false if the connection ended or the deadline passed.
+async fn read_until(stream: &mut TcpStream, buffer: &mut Vec<u8>, len: usize, within: Duration) -> bool {
+    let deadline = std::time::Instant::now() + within;
+    while buffer.len() < len {
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        if left.is_zero() || !read_more(stream, buffer, left).await {
+            return false;
+        }
+    }
+    true
+}
+
+/// One read. On the deadline it is cancelled and then awaited, never dropped: bytes it took meanwhile are kept.
+async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>, within: Duration) -> bool {
+    let canceller = Canceller::new();
+    let chunk = Vec::with_capacity(READ_BYTES);
+    let mut read = pin!(stream.cancelable_read(chunk, canceller.handle()));
+    let (result, chunk) = monoio::select! {
+        done = &mut read => done,
+        () = monoio::time::sleep(within) => {
+            canceller.cancel();
+            read.await
+        }
+    };
+    buffer.extend_from_slice(&chunk);
+    matches!(result, Ok(count) if count > 0)
+}
+
+fn refused_head(error: HeadError) -> Response {
+    let code = if error == HeadError::TooLarge {
+        ErrorCode::TooLarge
+    } else {
+        ErrorCode::BadRequest
+    };
+    Response::refused(error.status(), code, &error.to_string())
+}
+
+fn route(head: &Head<'_>, env: &Env) -> Request {
+    let mode = match head.path() {
+        PATH_WS => Mode::Chat,
+        PATH_ECHO if env.echo => Mode::Echo,
+        PATH_RPC => return route_call(head, env),
+        _ => {
+            let response = Response::refused(404, ErrorCode::NotFound, "there is nothing here");
+            return Request::Refused(response);
+        }
+    };
+    let caller = match bearer(head, env) {
+        Ok(caller) => caller,
+        Err(response) => return Request::Refused(response),
+    };
+    match Upgrade::check(head, &[SUBPROTOCOL]) {
+        Ok(upgrade) => Request::Upgrade {
+            response: upgrade.response(),
+            caller,
+            mode,
+        },
+        Err(refusal) => {
+            let response = Response::refused(refusal.status(), ErrorCode::BadRequest, &refusal.to_string());
+            Request::Refused(match refusal {
+                Refusal::Method => response.with("Allow: GET"),
+                Refusal::NotAnUpgrade | Refusal::Version => response
+                    .with("Upgrade: websocket")
+                    .with("Sec-WebSocket-Version: 13"),
+                Refusal::Malformed(_) => response,
+            })
+        }
+    }
+}
+
+fn route_call(head: &Head<'_>, env: &Env) -> Request {
+    let refused = |status, code, message: &str| Request::Refused(Response::refused(status, code, message));
+    if head.method != "POST" {
+        let response = Response::refused(405, ErrorCode::BadRequest, "calls are made with POST");
+        return Request::Refused(response.with("Allow: POST"));
+    }
+    let body_bytes = match head.body() {
+        Ok(Body::Length(bytes)) => usize::try_from(bytes).unwrap_or(usize::MAX),
+        Ok(Body::None) => return refused(411, ErrorCode::BadRequest, "Content-Length is needed"),
+        Err(error) => return Request::Refused(refused_head(error)),
+    };
+    if body_bytes > env.body_bytes_max {
+        return refused(413, ErrorCode::TooLarge, "the request is too large");
+    }
+    match bearer(head, env) {
+        Ok(caller) => Request::Call {
+            caller,
+            body_bytes,
+            is_keep_alive: head.is_keep_alive(),
+        },
+        Err(response) => Request::Refused(response),
+    }
+}
+
+/// Who the `Authorization` header names; a header that names nobody is refused.
+fn bearer(head: &Head<'_>, env: &Env) -> Result<Option<Caller>, Response> {
+    if head.all("authorization").next().is_none() {
+        return Ok(None);
+    }
+    let refused = || {
+        Response::refused(401, ErrorCode::Unauthenticated, "the token is invalid or expired")
+            .with("WWW-Authenticate: Bearer")
+    };
+    let value = head.find("authorization").ok_or_else(refused)?;
+    let (scheme, token) = value.split_once(' ').ok_or_else(refused)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(refused());
+    }
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    match env.verifier.verify(token.trim(), now) {
+        Ok(caller) => Ok(Some(caller)),
+        Err(_) => Err(refused()),
+    }
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "Error",
+    }
+}

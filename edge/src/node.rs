@@ -1,0 +1,234 @@
+//! The threads of a node: one per shard, one for the backbone.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, bail};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use monoio::{IoUringDriver, RuntimeBuilder};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::accept;
+use crate::admin::Admin;
+use crate::admission::Gate;
+use crate::auth::{Keyring, Verifier};
+use crate::backbone::{Backbone, BackboneSettings, Health};
+use crate::bucket::Rate;
+use crate::config::Config;
+use crate::counters::SharedCounters;
+use crate::http::Env;
+use crate::mailbox::{BackboneEnd, MailboxEnd, ToShard, mailbox};
+use crate::shard::{Shard, ShardSettings};
+use crate::uplink::UplinkLimits;
+
+/// Entries of monoio's own ring: accepts, reads and timers of handshakes and calls.
+const RUNTIME_ENTRIES: u32 = 1024;
+
+/// What every shard of a node is given.
+struct Parts {
+    config: Config,
+    verifier: Arc<Verifier>,
+    sealer: Arc<hub_protocol::seal::Sealer>,
+    gate: Arc<Gate>,
+}
+
+/// Runs a node until SIGTERM or SIGINT and the drain that follows.
+pub fn run(config: Config) -> Result<()> {
+    hub_ring::probe()?;
+    let keyring = Keyring::load(&config.auth.keys_dir)?;
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder)
+        .map_err(|_already| anyhow!("a metrics recorder is installed twice"))?;
+    let parts = Arc::new(Parts {
+        verifier: Arc::new(Verifier::new(keyring.public, config.auth.leeway_s)),
+        sealer: Arc::new(keyring.sealer),
+        gate: Gate::new(
+            config.limits.connections_max,
+            config.limits.connections_per_address,
+        ),
+        config,
+    });
+    let notify = Arc::new(Notify::new());
+    let mut ends = Vec::new();
+    let mut counters = Vec::new();
+    let (report, reports) = mpsc::channel();
+    for index in 0..parts.config.server.shards {
+        let (shard_end, backbone_end) = mailbox(Arc::clone(&notify));
+        ends.push(backbone_end);
+        let shared = Arc::new(SharedCounters::default());
+        counters.push(Arc::clone(&shared));
+        let (parts, report) = (Arc::clone(&parts), report.clone());
+        thread::Builder::new()
+            .name(format!("shard-{index}"))
+            .spawn(move || run_shard(index, &parts, shard_end, shared, &report))
+            .context("cannot start a shard's thread")?;
+    }
+    drop(report);
+    for _ in 0..parts.config.server.shards {
+        reports.recv().context("a shard ended at its start")??;
+    }
+    tracing::info!(
+        listen = %parts.config.server.listen,
+        admin = %parts.config.server.admin,
+        shards = parts.config.server.shards,
+        engine = "io_uring",
+        "edge node is up"
+    );
+    run_backbone(&parts.config, ends, notify, counters, handle)
+}
+
+/// The body of a shard's thread. A shard that fails takes the process with it: its connections are gone anyway, and
+/// whoever runs the node starts it again.
+fn run_shard(
+    index: u16,
+    parts: &Parts,
+    mailbox: MailboxEnd,
+    shared: Arc<SharedCounters>,
+    report: &Sender<Result<()>>,
+) {
+    if parts.config.server.pin
+        && let Some(core) = core_affinity::get_core_ids().and_then(|ids| ids.get(usize::from(index)).copied())
+    {
+        core_affinity::set_for_current(core);
+    }
+    let work = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let mut runtime = RuntimeBuilder::<IoUringDriver>::new()
+            .enable_timer()
+            .with_entries(RUNTIME_ENTRIES)
+            .build()
+            .context("cannot start the runtime of a shard")?;
+        runtime.block_on(shard(index, parts, mailbox, shared, report))
+    }));
+    match work {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            if report.send(Err(anyhow!("shard {index}: {error:#}"))).is_err() {
+                tracing::error!(
+                    index,
+                    error = format!("{error:#}"),
+                    "a shard failed, the node ends"
+                );
+                std::process::exit(1);
+            }
+        }
+        Err(_) => {
+            tracing::error!(index, "a shard panicked, the node ends");
+            std::process::exit(101);
+        }
+    }
+}
+
+async fn shard(
+    index: u16,
+    parts: &Parts,
+    mailbox: MailboxEnd,
+    shared: Arc<SharedCounters>,
+    report: &Sender<Result<()>>,
+) -> Result<()> {
+    let config = &parts.config;
+    let (verifier, sealer) = (Arc::clone(&parts.verifier), Arc::clone(&parts.sealer));
+    let shard = Shard::new(
+        settings(index, config),
+        Arc::clone(&verifier),
+        sealer,
+        mailbox,
+        shared,
+    )?;
+    let listener = accept::listen(config.server.listen)
+        .with_context(|| format!("cannot listen on {}", config.server.listen))?;
+    let env = Env {
+        shard: shard.clone(),
+        verifier,
+        gate: Arc::clone(&parts.gate),
+        header: config.limits.header,
+        body_bytes_max: config.limits.message_bytes_max,
+        echo: config.server.echo,
+    };
+    let accepting = monoio::spawn(accept::accept(listener, std::rc::Rc::new(env)));
+    // The starter waits for this; later nobody listens any more.
+    let _ = report.send(Ok(()));
+    shard.run().await?;
+    accepting.await;
+    Ok(())
+}
+
+fn settings(index: u16, config: &Config) -> ShardSettings {
+    let limits = &config.limits;
+    ShardSettings {
+        index,
+        ring: config.ring.clone(),
+        uplink: UplinkLimits {
+            batch_envelopes_max: config.uplink.batch_envelopes_max,
+            batch_bytes_max: config.uplink.batch_bytes_max,
+            pending_bytes_max: config.uplink.pending_bytes_max,
+        },
+        message_bytes_max: limits.message_bytes_max,
+        outbound_bytes_max: limits.outbound_bytes_max,
+        outbound_shard_bytes_max: limits.outbound_shard_bytes_max,
+        rate: Rate {
+            per_second: limits.messages_per_second,
+            burst: limits.messages_burst,
+        },
+        session_open: limits.session_open,
+        ping: limits.ping,
+        idle: limits.idle,
+        call_wait: limits.call_wait,
+        drain: config.server.drain,
+    }
+}
+
+fn run_backbone(
+    config: &Config,
+    ends: Vec<BackboneEnd>,
+    notify: Arc<Notify>,
+    counters: Vec<Arc<SharedCounters>>,
+    metrics: PrometheusHandle,
+) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let health = Arc::new(Health::default());
+        let listener = TcpListener::bind(config.server.admin)
+            .await
+            .with_context(|| format!("cannot listen on {} (admin)", config.server.admin))?;
+        let admin = Admin::new(Arc::clone(&health), counters, metrics);
+        tokio::task::spawn_local(admin.clone().run(listener));
+        tokio::task::spawn_local(admin.upkeep());
+        let settings = BackboneSettings {
+            redis: redis::Client::open(config.redis.url.as_str()).context("redis.url")?,
+            response_timeout: config.redis.response_timeout,
+            linger: config.uplink.linger,
+            stream_entries_max: config.uplink.stream_entries_max,
+        };
+        let ends = Arc::new(ends);
+        let mut backbone = Backbone::new(settings, Arc::clone(&ends), notify, Arc::clone(&health));
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let ending = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("the node drains");
+            health.drain();
+            for end in ends.iter() {
+                end.notice(ToShard::Drain);
+                end.wake();
+            }
+            tokio::time::sleep(config.server.drain).await;
+        };
+        tokio::select! {
+            () = backbone.run() => {
+                tracing::info!("the node is drained");
+                Ok(())
+            }
+            () = ending => bail!("the drain took longer than server.drain_ms"),
+        }
+    })
+}

@@ -1,0 +1,245 @@
+//! Steps 13 to 15: what the backbone brings, one frame per entry, shared by all its receivers on this shard.
+
+use std::rc::Rc;
+
+use hub_protocol::batch::{Entry, EntryKind, Reply, Target};
+use hub_protocol::error::ErrorBody;
+use hub_protocol::seal::{Binding, Way};
+use hub_protocol::{CloseCode, ErrorCode, LoginId, Method, NodeId};
+use hub_ring::{ConnectionId, Piece};
+
+use super::Now;
+use super::call::{Answer, Call};
+use super::table::{Row, State};
+use super::world::World;
+use crate::mailbox::{ToBackbone, ToShard};
+use crate::outbound::Class;
+use crate::uplink::Uplink;
+
+/// Tokens of a revoked login are refused this long, milliseconds: longer than any of them lives.
+const REVOKED_MS: u64 = 20 * 60 * 1000;
+
+impl World {
+    /// One entry of a downlink batch.
+    pub(super) fn on_entry(&mut self, entry: &Entry<'_>, now: Now) {
+        let class = match entry.kind {
+            EntryKind::Reply(reply) => return self.on_reply(reply, entry, now),
+            EntryKind::Event { room, seq } => Class::Event { room, seq },
+            EntryKind::Ephemeral { .. } => Class::Ephemeral,
+        };
+        // Encoded for the first receiver that is there, shared by the others.
+        let mut frame: Option<Piece> = None;
+        for target in self.own_targets(entry) {
+            let id = ConnectionId {
+                slot: target.slot(),
+                generation: target.generation(),
+            };
+            let is_there = |world: &mut Self| {
+                let connection = world.table.find(id)?;
+                (connection.user == target.user() && connection.is_session_open()).then_some(())
+            };
+            if is_there(self).is_none() {
+                self.counters.stale += 1;
+                continue;
+            }
+            let piece = frame.get_or_insert_with(|| self.encode(entry.body)).clone();
+            self.queue(id, &piece, class, now);
+        }
+        if frame.is_some() {
+            self.counters.downlink_entries += 1;
+        }
+    }
+
+    /// The targets of this shard; they are ordered by shard.
+    fn own_targets<'a>(&self, entry: &Entry<'a>) -> &'a [Target] {
+        let index = self.settings.index;
+        let start = entry.targets.partition_point(|target| target.shard() < index);
+        let rest = entry.targets.get(start..).unwrap_or_default();
+        let end = rest.partition_point(|target| target.shard() == index);
+        rest.get(..end).unwrap_or_default()
+    }
+
+    fn on_reply(&mut self, reply: Reply, entry: &Entry<'_>, now: Now) {
+        for target in self.own_targets(entry) {
+            let id = ConnectionId {
+                slot: target.slot(),
+                generation: target.generation(),
+            };
+            let method = match self.table.find_row(id) {
+                Some(Row::Call(call)) if call.user == target.user() && call.request == reply.request => {
+                    call.method
+                }
+                // The only sealed method that a session can call.
+                Some(Row::Socket(connection)) if connection.user == target.user() => Method::AuthLogout,
+                _ => {
+                    self.counters.stale += 1;
+                    continue;
+                }
+            };
+            self.counters.downlink_entries += 1;
+            let opened;
+            let text = if reply.sealed {
+                let address = self.address(id);
+                let binding = Binding {
+                    way: Way::Down,
+                    method,
+                    address,
+                    request: reply.request,
+                };
+                match self.sealer.open(&binding, now.minute(), entry.body) {
+                    Ok(text) => {
+                        opened = text;
+                        &opened
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, method = method.name(), "an answer of the auth service is dropped");
+                        continue;
+                    }
+                }
+            } else {
+                entry.body
+            };
+            if let Some(Row::Call(call)) = self.table.find_row(id) {
+                let call = Rc::clone(call);
+                let status = reply.error.map_or(200, ErrorCode::http_status);
+                self.finish_call(
+                    id,
+                    &call,
+                    Answer {
+                        status,
+                        body: text.to_vec(),
+                        retry_after_ms: None,
+                    },
+                );
+            } else {
+                self.queue_text(id, text, Class::Reply, now);
+            }
+        }
+    }
+
+    /// Answers a call and frees its row.
+    pub(super) fn finish_call(&mut self, id: ConnectionId, call: &Call, answer: Answer) {
+        call.finish(answer);
+        self.counters.calls -= 1;
+        self.table.remove(id);
+    }
+
+    /// Everything from the backbone that is no batch.
+    pub(super) fn on_notice(&mut self, notice: ToShard, now: Now) {
+        match notice {
+            ToShard::Downlink { .. } => {}
+            ToShard::UplinkDone {
+                service,
+                partition,
+                is_full,
+            } => {
+                if let Some(uplink) = &mut self.uplink {
+                    uplink.on_done(service, partition, is_full);
+                }
+            }
+            ToShard::Registered {
+                slot,
+                generation,
+                was_missing,
+                sweep,
+            } => {
+                self.on_registered(ConnectionId { slot, generation }, was_missing, sweep, now);
+            }
+            ToShard::Node(node) => self.on_node(node, now),
+            ToShard::SyncAll => self.sync_all(now),
+            ToShard::Revoked(login) => self.on_revoked(login, now),
+            ToShard::Backbone { is_up } => self.is_backbone_up = is_up,
+            ToShard::Meta { partitions, epoch } => {
+                self.epoch = epoch;
+                if let (None, Some(node)) = (&self.uplink, self.node) {
+                    self.uplink = Some(Uplink::new(node, partitions, self.settings.uplink));
+                }
+                self.partitions = Some(partitions);
+            }
+            ToShard::Drain => self.drain(now),
+        }
+    }
+
+    fn on_registered(&mut self, id: ConnectionId, was_missing: bool, sweep: bool, now: Now) {
+        let Some(connection) = self
+            .table
+            .find(id)
+            .filter(|connection| connection.closing.is_open())
+        else {
+            return;
+        };
+        match connection.state {
+            State::Opening { request } => {
+                connection.state = State::Open;
+                self.counters.sessions += 1;
+                self.answer_opened(id, request, now);
+            }
+            // Registered again under another name of the node, or found missing: deliveries may have been lost.
+            State::Open if !sweep || was_missing => self.sync_one(id, now),
+            State::Open | State::Waiting | State::Echo => {}
+        }
+    }
+
+    /// The node has a (new) name: every session is registered under it.
+    fn on_node(&mut self, node: NodeId, now: Now) {
+        self.node = Some(node);
+        match (&mut self.uplink, self.partitions) {
+            (Some(uplink), _) => uplink.rename(node),
+            (None, Some(partitions)) => {
+                self.uplink = Some(Uplink::new(node, partitions, self.settings.uplink));
+            }
+            (None, None) => {}
+        }
+        let ids: Vec<_> = self.table.ids().collect();
+        for id in ids {
+            let address = self.address(id);
+            let Some(connection) = self.table.find(id) else {
+                continue;
+            };
+            if matches!(connection.state, State::Open | State::Opening { .. }) {
+                connection.registered_ms = now.ms;
+                let (user, session) = (connection.user, connection.session);
+                self.to_backbone.push_back(ToBackbone::Register {
+                    user,
+                    address,
+                    session,
+                    sweep: false,
+                });
+            }
+        }
+    }
+
+    /// True if a token of this login must not open anything any more.
+    pub(super) fn is_revoked(&self, login: LoginId) -> bool {
+        self.revoked.contains_key(&login)
+    }
+
+    fn on_revoked(&mut self, login: LoginId, now: Now) {
+        // Bound: what is older than the longest life of an access token is refused by its end.
+        self.revoked.retain(|_, since_ms| now.ms < *since_ms + REVOKED_MS);
+        self.revoked.insert(login, now.ms);
+        let ids: Vec<_> = self.table.ids().collect();
+        for id in ids {
+            let is_his = |connection: &mut super::table::Connection| {
+                connection.login == login && !connection.user.is_nil()
+            };
+            if self.table.find(id).is_some_and(is_his) {
+                self.close(id, CloseCode::Revoked, now);
+            }
+        }
+    }
+
+    /// A call that nobody answered.
+    pub(super) fn time_out_call(&mut self, id: ConnectionId, call: &Call) {
+        self.finish_call(id, call, Answer::timeout(call.request));
+    }
+
+    /// The answer to a call that the drain cuts off.
+    pub(super) fn cut_call(&mut self, id: ConnectionId, call: &Call) {
+        let error = ErrorBody::new(
+            ErrorCode::Unavailable,
+            "the node ends; the outcome is unknown, ask again",
+        );
+        self.finish_call(id, call, Answer::refused(Some(call.request), error));
+    }
+}
