@@ -14,7 +14,12 @@ const MEMBERS: u32 = 256;
 
 fn header() -> EnvelopeHeader {
     EnvelopeHeader {
-        address: Address { node: NodeId(1), shard: 0, slot: 7, generation: 1 },
+        address: Address {
+            node: NodeId(1),
+            shard: 0,
+            slot: 7,
+            generation: 1,
+        },
         request: 42,
         method: Method::MessageSend,
         user: UserId::from_bytes([1; 16]),
@@ -53,9 +58,17 @@ fn uplink(c: &mut Criterion) {
 
 fn downlink(c: &mut Criterion) {
     let body = [b'x'; 400];
-    let kind = EntryKind::Event { room: RoomId::from_bytes([4; 16]), seq: 9 };
+    let kind = EntryKind::Event {
+        room: RoomId::from_bytes([4; 16]),
+        seq: 9,
+    };
     let target = |slot| {
-        let address = Address { node: NodeId(1), shard: 0, slot, generation: 1 };
+        let address = Address {
+            node: NodeId(1),
+            shard: 0,
+            slot,
+            generation: 1,
+        };
         Target::new(address, UserId::from_bytes([1; 16]))
     };
     let targets: Vec<_> = (0..MEMBERS).map(target).collect();
@@ -74,7 +87,11 @@ fn downlink(c: &mut Criterion) {
     group.bench_function("read 256 targets", |b| {
         b.iter(|| {
             let batch = DownlinkBatch::parse(black_box(&batch)).expect("we wrote it");
-            batch.iter().flat_map(|entry| entry.targets).map(|t| u64::from(t.slot())).sum::<u64>()
+            batch
+                .iter()
+                .flat_map(|entry| entry.targets)
+                .map(|t| u64::from(t.slot()))
+                .sum::<u64>()
         });
     });
     group.finish();

@@ -32,6 +32,7 @@ CREATE TABLE members (
     PRIMARY KEY (user_id, room, from_seq)
 ) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX members_current ON members (room, user_id) WHERE to_seq IS NULL;
+CREATE INDEX members_past ON members (room) WHERE to_seq IS NOT NULL;
 COMMENT ON TABLE members IS 'One row per stay of a user in a room; rows of the past are kept';
 COMMENT ON COLUMN members.from_seq IS 'First event that this stay may see';
 COMMENT ON COLUMN members.to_seq IS 'Last event of this stay; null while it lasts';

@@ -1,6 +1,37 @@
 //! The auth, chat and user services on PostgreSQL.
+//!
+//! ```text
+//! Redis ─> worker ─> auth | chat | user ─> store ─> PostgreSQL ─> delivery ─> Redis
+//! ```
+//!
+//! | module | step |
+//! |---|---|
+//! | [`worker`] | 9: owns partitions, reads entries, keeps the order read → transaction → deliver → delete |
+//! | [`service`] | the face between the worker and a service |
+//! | [`auth`], [`chat`], [`user`] | 10: rules |
+//! | [`store`] | 11: transactions |
+//! | [`delivery`] | 12: who is where |
+//! | [`backbone`] | connections to Redis, and the scripts that run there |
+//! | [`migrate`], [`keys`], [`seed`] | what is made once |
+//! | [`config`], [`cli`], [`app`], [`admin`] | the program around it |
 
 #![forbid(unsafe_code)]
 
+pub mod admin;
+pub mod app;
+pub mod auth;
+pub mod backbone;
+mod call;
+pub mod chat;
+pub mod cli;
+pub mod config;
+pub mod delivery;
+pub mod keys;
+pub mod metric;
+pub mod migrate;
+pub mod mutants;
+pub mod seed;
 pub mod service;
 pub mod store;
+pub mod user;
+pub mod worker;

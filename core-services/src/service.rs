@@ -49,12 +49,20 @@ pub struct Delivery {
 impl Outcome {
     /// A result for the caller alone.
     pub fn result(json: impl Into<Bytes>) -> Self {
-        Self { reply: Some(Ok(json.into())), deliveries: Vec::new(), revoked: Vec::new() }
+        Self {
+            reply: Some(Ok(json.into())),
+            deliveries: Vec::new(),
+            revoked: Vec::new(),
+        }
     }
 
     /// A refusal: nothing is stored and nobody else is told.
     pub fn refused(error: ErrorBody) -> Self {
-        Self { reply: Some(Err(error)), deliveries: Vec::new(), revoked: Vec::new() }
+        Self {
+            reply: Some(Err(error)),
+            deliveries: Vec::new(),
+            revoked: Vec::new(),
+        }
     }
 }
 

@@ -90,9 +90,13 @@ pub(super) fn pool(options: &StoreOptions) -> Result<(Pool, Notices), StoreError
     let notices = Notices::default();
     let manager = Manager::from_connect(
         options.driver_config()?,
-        Listening { notices: notices.clone() },
+        Listening {
+            notices: notices.clone(),
+        },
         // A connection goes back only after a clean end, so looking whether it is open is enough.
-        ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        },
     );
     let pool = Pool::builder(manager)
         .max_size(options.pool_max)

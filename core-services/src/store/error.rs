@@ -59,7 +59,9 @@ impl StoreError {
 
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
-        let Some(state) = error.code() else { return Self::System(error) };
+        let Some(state) = error.code() else {
+            return Self::System(error);
+        };
         if *state == SqlState::T_R_SERIALIZATION_FAILURE || *state == SqlState::T_R_DEADLOCK_DETECTED {
             return Self::Conflict(error);
         }

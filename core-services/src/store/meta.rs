@@ -86,12 +86,15 @@ impl Meta {
 impl Store {
     /// Reads the table `meta` and the epoch. Refuses a database that was not migrated.
     pub async fn meta(&self) -> Result<Meta, StoreError> {
-        let exists = self.query("store.meta_exists", "SELECT to_regclass('meta') IS NOT NULL", &[]).await?;
+        let exists = self
+            .query("store.meta_exists", "SELECT to_regclass('meta') IS NOT NULL", &[])
+            .await?;
         if !exists.first().is_some_and(|row| row.get(0)) {
             let advice = "the database has no tables yet: run `hub-services migrate`";
             return Err(StoreError::Unfit(advice.to_owned()));
         }
-        self.run_read("store.meta", |tx| async move { tx.meta().await }).await
+        self.run_read("store.meta", |tx| async move { tx.meta().await })
+            .await
     }
 
     /// True if the database answers. For `/readyz`.
@@ -110,7 +113,9 @@ impl Store {
         let off: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
         let off = off.join(", ");
         if allow_unsafe {
-            tracing::warn!("PostgreSQL runs without {off}: committed messages may be lost (allowed by configuration)");
+            tracing::warn!(
+                "PostgreSQL runs without {off}: committed messages may be lost (allowed by configuration)"
+            );
             return Ok(());
         }
         let text = format!(
@@ -133,10 +138,12 @@ impl Tx {
 /// Lower-case hexadecimal digits.
 pub fn to_hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// The bytes of hexadecimal digits.
@@ -144,7 +151,10 @@ pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+        .collect()
 }
 
 #[cfg(test)]

@@ -60,7 +60,9 @@ pub struct Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("pool", &self.pool.status()).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("pool", &self.pool.status())
+            .finish_non_exhaustive()
     }
 }
 
@@ -170,12 +172,17 @@ impl std::fmt::Debug for Tx {
 
 impl Tx {
     fn on(object: Object) -> Self {
-        Self { open: Arc::new(Open { object: Some(object) }) }
+        Self {
+            open: Arc::new(Open { object: Some(object) }),
+        }
     }
 
     /// The connection, for what the helpers here do not cover (`COPY`).
     pub fn client(&self) -> &deadpool_postgres::Client {
-        self.open.object.as_ref().expect("a transaction owns its connection until it ends")
+        self.open
+            .object
+            .as_ref()
+            .expect("a transaction owns its connection until it ends")
     }
 
     /// Rows of a statement, which is prepared once per connection.
@@ -208,7 +215,8 @@ impl Tx {
             SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
             _ => None,
         });
-        pid.and_then(|pid| notices.find(pid)).ok_or(StoreError::Commit("the connection is not one of the pool"))
+        pid.and_then(|pid| notices.find(pid))
+            .ok_or(StoreError::Commit("the connection is not one of the pool"))
     }
 
     /// Commits. A server answers the COMMIT of a failed transaction with ROLLBACK, which the driver does not tell;
@@ -216,7 +224,10 @@ impl Tx {
     /// that the commit is not what was asked for.
     async fn commit(self, warnings: &AtomicU64) -> Result<(), StoreError> {
         let before = warnings.load(Ordering::Acquire);
-        self.client().simple_query("SELECT 1; COMMIT").await.map_err(StoreError::commit)?;
+        self.client()
+            .simple_query("SELECT 1; COMMIT")
+            .await
+            .map_err(StoreError::commit)?;
         if warnings.load(Ordering::Acquire) != before {
             return Err(StoreError::Commit("the server answered COMMIT with a warning"));
         }
@@ -248,7 +259,9 @@ impl Drop for Open {
 }
 
 async fn within<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(TRANSACTION_MAX, work).await.unwrap_or(Err(StoreError::TimeOut))
+    tokio::time::timeout(TRANSACTION_MAX, work)
+        .await
+        .unwrap_or(Err(StoreError::TimeOut))
 }
 
 fn observe<T>(name: &'static str, began: Instant, done: &Result<T, StoreError>) {

@@ -26,6 +26,9 @@ pub const PIECES_MAX: usize = 16;
 /// Without `MSG_WAITALL` a short send would count as success and bytes would be lost silently.
 const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
+/// A poll that reports one of these reports nothing after it.
+const END_EVENTS: i32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as i32;
+
 /// What [`Ring::reap`] found. Reuse one value: the lists keep their memory.
 #[derive(Debug, Default)]
 pub struct Ready {
@@ -408,7 +411,7 @@ impl Ring {
     }
 
     fn arm(&mut self, slot: u32, generation: u32) -> io::Result<()> {
-        let entry = opcode::PollAdd::new(Fixed(slot), libc::POLLIN as u32)
+        let entry = opcode::PollAdd::new(Fixed(slot), (libc::POLLIN | libc::POLLRDHUP) as u32)
             .multi(true)
             .build()
             .user_data(user_data(Tag::PollIn, slot, generation));
@@ -563,6 +566,9 @@ impl State {
                     row.pending &= !POLL_IN;
                 }
                 if row.phase() == Phase::Open {
+                    if completion.result() > 0 && completion.result() & END_EVENTS != 0 {
+                        row.on_ending();
+                    }
                     if completion.result() != 0 && row.on_readable() {
                         self.readable.push_back(slot);
                     }
@@ -590,19 +596,22 @@ impl State {
         }
     }
 
-    /// A receive is in. A full slice means that there may be more: the connection goes to the end of the list,
-    /// which is also what keeps a loud one from crowding out the others.
+    /// A receive is in. A full slice means that there may be more, and so does an end that was reported together
+    /// with bytes: the connection goes to the end of the list, which is also what keeps a loud one from crowding
+    /// out the others.
     fn on_received(&mut self, index: u32, result: i32) {
         let Some(id) = self.arena.finish(index, result) else {
             return;
         };
         let Ok(len) = u32::try_from(result) else { return };
         self.stats.received_bytes += u64::from(len);
-        if len == self.arena.slice_bytes() {
-            let slot = id.slot;
-            if self.find_open(id).is_some_and(Row::on_readable) {
-                self.readable.push_back(slot);
-            }
+        let (slot, is_full) = (id.slot, len == self.arena.slice_bytes());
+        let is_relisted = self
+            .find_open(id)
+            .filter(|row| is_full || (len > 0 && row.is_ending()))
+            .is_some_and(Row::on_readable);
+        if is_relisted {
+            self.readable.push_back(slot);
         }
     }
 }

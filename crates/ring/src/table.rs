@@ -35,6 +35,8 @@ const LISTED: u8 = 1;
 const READABLE: u8 = 2;
 /// The caller wants no bytes for now.
 const PAUSED: u8 = 4;
+/// The peer's end or an error stands behind the waiting bytes.
+const ENDING: u8 = 8;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
@@ -103,6 +105,16 @@ impl Row {
         }
         self.reading |= LISTED;
         true
+    }
+
+    /// The end was reported, perhaps together with bytes: no further event will report it.
+    pub(crate) fn on_ending(&mut self) {
+        self.reading |= ENDING;
+    }
+
+    /// True if receiving has to go on until the end comes.
+    pub(crate) fn is_ending(self) -> bool {
+        self.reading & ENDING != 0
     }
 
     /// The slot left the readable list; true if it is to be received from.

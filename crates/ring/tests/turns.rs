@@ -369,3 +369,28 @@ fn a_dropped_ring_closes_its_connections() {
     drop(ring);
     assert_eq!(peer.read_to_end(&mut Vec::new()).unwrap(), 0);
 }
+
+/// Bytes and the end behind them may be one event of the kernel: the end must not wait for another one.
+#[test]
+fn an_end_right_behind_bytes_is_seen() {
+    let (mut ring, listener) = (ring(4), listener());
+    for end in ["closed", "reset"] {
+        let slot = id(u32::from(end == "reset"));
+        let mut peer = attach(&mut ring, &listener, slot);
+        turn_until(&mut ring, |ring, ready| ring.reap(ready).unwrap() == 0);
+        peer.write_all(b"last words").unwrap();
+        if end == "reset" {
+            // What the peer did not read makes its close a reset.
+            let piece = SegmentWriter::new(64).append(&[b"unread"]);
+            ring.send(slot, &[piece]).unwrap();
+            ring.flush(|_, short| panic!("{short:?}")).unwrap();
+        }
+        drop(peer);
+        let mut got = Vec::new();
+        turn_until(&mut ring, |ring, _| {
+            got.extend(receive(ring));
+            got.iter().any(|(_, got)| !matches!(got, Got::Bytes(_)))
+        });
+        assert_eq!(got[0], (slot, Got::Bytes(b"last words".to_vec())), "{end}");
+    }
+}

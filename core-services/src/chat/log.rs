@@ -1,0 +1,126 @@
+//! Events as they stand in the log, and the two texts that follow from each: what members are told, and what the
+//! caller is answered. A repeat, a replay and a page of history use the same, so they cannot differ.
+
+use bytes::Bytes;
+use hub_protocol::api::event::{CreatedData, Event, Kind, MemberData};
+use hub_protocol::api::message::{Message, Sent};
+use hub_protocol::api::room::{Changed, Created, Member, Role, Room};
+use hub_protocol::{Op, RoomId, UserId};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::command::Hash;
+use crate::call::json;
+
+/// One row of the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct LogEvent {
+    pub(super) room: RoomId,
+    pub(super) seq: i64,
+    pub(super) n: Option<i64>,
+    pub(super) kind: Kind,
+    pub(super) actor: UserId,
+    pub(super) op: Op,
+    pub(super) hash: Hash,
+    /// The text of a message; the JSON data of other events.
+    pub(super) body: String,
+    pub(super) created_at: i64,
+}
+
+/// The data of `room.created`, as it stands in the log. Also for whoever fills a database.
+pub fn created_body(op: Op, room: &Room, members: &[Member]) -> String {
+    let data = CreatedData {
+        op,
+        room: room.clone(),
+        members: members.to_vec(),
+    };
+    serde_json::to_string(&data).expect("our types have string keys only")
+}
+
+/// The data of `member.added` and `member.removed`, as it stands in the log.
+pub(super) fn member_body(op: Op, user: UserId, role: Option<Role>, by: UserId, created_at: i64) -> String {
+    let data = MemberData {
+        op,
+        user,
+        role,
+        by,
+        created_at,
+    };
+    serde_json::to_string(&data).expect("our types have string keys only")
+}
+
+impl LogEvent {
+    fn seq_u64(&self) -> u64 {
+        self.seq.unsigned_abs()
+    }
+
+    fn message(&self) -> Message {
+        Message {
+            room: self.room,
+            seq: self.seq_u64(),
+            n: self.n.unwrap_or_default().unsigned_abs(),
+            sender: self.actor,
+            client_message_id: self.op,
+            text: self.body.clone(),
+            created_at: self.created_at,
+        }
+    }
+
+    /// The event's JSON text, as delivered and as in `message.history`.
+    pub(super) fn text(&self) -> Bytes {
+        match self.kind {
+            Kind::MessageCreated => self.text_with(self.message()),
+            Kind::RoomCreated | Kind::MemberAdded | Kind::MemberRemoved => {
+                match RawValue::from_string(self.body.clone()) {
+                    Ok(data) => self.text_with(data),
+                    // Only a hand that writes into the table can bring this about.
+                    Err(_not_json) => self.text_with(()),
+                }
+            }
+        }
+    }
+
+    fn text_with<D: Serialize>(&self, data: D) -> Bytes {
+        json(&Event {
+            event: self.kind.name().to_owned(),
+            room: Some(self.room),
+            seq: Some(self.seq_u64()),
+            data,
+        })
+    }
+
+    /// What the caller whose op this is gets as result.
+    pub(super) fn result(&self, duplicate: bool) -> Bytes {
+        let seq = self.seq_u64();
+        match self.kind {
+            Kind::MessageCreated => {
+                let message = self.message();
+                json(&Sent {
+                    n: message.n,
+                    message,
+                    seq,
+                    duplicate,
+                })
+            }
+            Kind::RoomCreated => match serde_json::from_str::<CreatedData>(&self.body) {
+                Ok(data) => json(&Created {
+                    room: data.room,
+                    seq,
+                    duplicate,
+                }),
+                Err(_not_json) => json(&Changed { seq, duplicate }),
+            },
+            Kind::MemberAdded | Kind::MemberRemoved => json(&Changed { seq, duplicate }),
+        }
+    }
+
+    /// The user whom a change of membership is about.
+    pub(super) fn subject(&self) -> Option<UserId> {
+        match self.kind {
+            Kind::MemberAdded | Kind::MemberRemoved => serde_json::from_str::<MemberData>(&self.body)
+                .ok()
+                .map(|data| data.user),
+            Kind::RoomCreated | Kind::MessageCreated => None,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What a transaction knows of a room: its head, its members, and what one change does to them. Pure.
+
+use std::sync::Arc;
+
+use hub_protocol::UserId;
+use hub_protocol::api::room::{self as api, Role};
+
+/// Where a room stands. Locked in the database while numbers are given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Head {
+    /// The last event; 0 before the room was made.
+    pub(super) seq: i64,
+    /// The number of messages.
+    pub(super) n: i64,
+    /// Counts changes of membership that are no events.
+    pub(super) revision: i64,
+    /// Time of the last event, µs.
+    pub(super) last_at: i64,
+}
+
+impl Head {
+    /// The time of the next event: later than the last one, whatever the clock says.
+    pub(super) fn next_at(&self, now: i64) -> i64 {
+        now.max(self.last_at.saturating_add(1))
+    }
+}
+
+/// One user's present stay in a room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Stay {
+    /// Who.
+    pub(super) user: UserId,
+    /// What he may do.
+    pub(super) role: Role,
+    /// The first event that he may see.
+    pub(super) from_seq: i64,
+}
+
+/// A room and who belongs to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Room {
+    /// What clients see of it.
+    pub(super) info: api::Room,
+    /// By user id.
+    stays: Vec<Stay>,
+    /// The same users, shared with deliveries.
+    receivers: Arc<[UserId]>,
+}
+
+impl Room {
+    /// A room with its present members in any order.
+    pub(super) fn new(info: api::Room, mut stays: Vec<Stay>) -> Self {
+        stays.sort_unstable_by_key(|stay| stay.user);
+        let receivers = stays.iter().map(|stay| stay.user).collect();
+        Self {
+            info,
+            stays,
+            receivers,
+        }
+    }
+
+    /// The present members, by user id.
+    pub(super) fn stays(&self) -> &[Stay] {
+        &self.stays
+    }
+
+    /// The present members' ids.
+    pub(super) fn receivers(&self) -> &Arc<[UserId]> {
+        &self.receivers
+    }
+
+    /// A user's stay, if he is a member now.
+    pub(super) fn find(&self, user: UserId) -> Option<&Stay> {
+        let at = self.stays.binary_search_by_key(&user, |stay| stay.user).ok()?;
+        self.stays.get(at)
+    }
+
+    /// Adds a member who is none yet.
+    pub(super) fn add(&mut self, stay: Stay) {
+        if let Err(at) = self.stays.binary_search_by_key(&stay.user, |stay| stay.user) {
+            self.stays.insert(at, stay);
+            self.receivers = self.stays.iter().map(|stay| stay.user).collect();
+        }
+    }
+
+    /// Removes a member; returns the stay that ended.
+    pub(super) fn remove(&mut self, user: UserId) -> Option<Stay> {
+        let at = self.stays.binary_search_by_key(&user, |stay| stay.user).ok()?;
+        let stay = self.stays.remove(at);
+        self.receivers = self.stays.iter().map(|stay| stay.user).collect();
+        Some(stay)
+    }
+
+    /// Gives a member another role; returns the stay as it is now.
+    pub(super) fn set_role(&mut self, user: UserId, role: Role) -> Option<Stay> {
+        let at = self.stays.binary_search_by_key(&user, |stay| stay.user).ok()?;
+        let stay = self.stays.get_mut(at)?;
+        stay.role = role;
+        Some(*stay)
+    }
+
+    /// Who becomes owner when this owner leaves: the highest role, then the longest stay.
+    pub(super) fn heir(&self, leaving: UserId) -> Option<UserId> {
+        let others = self.stays.iter().filter(|stay| stay.user != leaving);
+        others
+            .min_by_key(|stay| (std::cmp::Reverse(stay.role), stay.from_seq, stay.user))
+            .map(|stay| stay.user)
+    }
+
+    /// The members as clients see them.
+    pub(super) fn members(&self) -> Vec<api::Member> {
+        self.stays
+            .iter()
+            .map(|stay| api::Member {
+                user: stay.user,
+                role: stay.role,
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,314 @@
+//! The keys folder: what signs access tokens, and what seals `auth.*` on the backbone.
+//!
+//! ```text
+//! DIR/signing/KID.pem   Ed25519 private key, PKCS#8   0600   auth service
+//! DIR/public/KID.pem    its public key, SPKI                 edges
+//! DIR/seal/KID.key      64 hexadecimal digits         0600   edges and services
+//! ```
+//!
+//! The greatest KID (`YYYYMMDD-xxxxxxxx`) signs and seals, all of them verify and open, so making a new one is a
+//! rotation.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hub_protocol::seal::{self, Sealer};
+use jsonwebtoken::EncodingKey;
+use thiserror::Error;
+
+use crate::store::meta::{from_hex, to_hex};
+
+const SIGNING: &str = "signing";
+const PUBLIC: &str = "public";
+const SEAL: &str = "seal";
+const DAY_S: u64 = 86_400;
+
+/// Why keys could not be made or loaded.
+#[derive(Debug, Error)]
+pub enum KeysError {
+    /// A file or folder cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Somebody else may read a private key.
+    #[error("{} may be read by others (mode {mode:o}): chmod 600 it, and make new keys if others had access", path.display())]
+    Readable {
+        /// Which one.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// No key where one is needed.
+    #[error("{} holds no key: run `hub-services config keys`", .0.display())]
+    None(PathBuf),
+    /// A file is not what its place says.
+    #[error("{} holds no usable key", .0.display())]
+    Unfit(PathBuf),
+    /// The system gives no random bytes, or the crypto library refused.
+    #[error("keys could not be made")]
+    Make,
+}
+
+/// The key that signs access tokens.
+#[derive(Clone)]
+pub struct SigningKey {
+    /// Its name, in the header of every token.
+    pub kid: String,
+    /// The private key.
+    pub key: EncodingKey,
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes a folder with one key of each kind, or adds one to each; returns the new KID.
+pub fn make(dir: &Path, now: SystemTime) -> Result<String, KeysError> {
+    for (folder, mode) in [(SIGNING, 0o700), (PUBLIC, 0o755), (SEAL, 0o700)] {
+        let path = dir.join(folder);
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(&path)
+            .map_err(at(&path))?;
+    }
+    let kid = next_kid(dir, now)?;
+    let random = SystemRandom::new();
+    let mut sealing = [0; seal::KEY_BYTES];
+    random
+        .fill(&mut sealing)
+        .map_err(|_unspecified| KeysError::Make)?;
+    let pair = Ed25519KeyPair::generate().map_err(|_unspecified| KeysError::Make)?;
+    let private: Pkcs8V1Der<'_> = pair.as_der().map_err(|_unspecified| KeysError::Make)?;
+    let public: PublicKeyX509Der<'_> = pair
+        .public_key()
+        .as_der()
+        .map_err(|_unspecified| KeysError::Make)?;
+
+    // Public and sealing keys first: whoever sees the new signing key finds the others in place.
+    write_new(
+        &dir.join(PUBLIC).join(format!("{kid}.pem")),
+        0o644,
+        &pem("PUBLIC KEY", public.as_ref()),
+    )?;
+    write_new(
+        &dir.join(SEAL).join(format!("{kid}.key")),
+        0o600,
+        &format!("{}\n", to_hex(&sealing)),
+    )?;
+    write_new(
+        &dir.join(SIGNING).join(format!("{kid}.pem")),
+        0o600,
+        &pem("PRIVATE KEY", private.as_ref()),
+    )?;
+    Ok(kid)
+}
+
+/// The key that signs now.
+pub fn load_signing(dir: &Path) -> Result<SigningKey, KeysError> {
+    let folder = dir.join(SIGNING);
+    let kid = kids(&folder, "pem")?
+        .pop()
+        .ok_or_else(|| KeysError::None(folder.clone()))?;
+    let path = folder.join(format!("{kid}.pem"));
+    let text = read_private(&path)?;
+    match EncodingKey::from_ed_pem(text.as_bytes()) {
+        Ok(key) => Ok(SigningKey { kid, key }),
+        Err(_) => Err(KeysError::Unfit(path)),
+    }
+}
+
+/// All sealing keys, the newest first.
+pub fn load_sealer(dir: &Path) -> Result<Sealer, KeysError> {
+    let folder = dir.join(SEAL);
+    let mut keys = Vec::new();
+    for kid in kids(&folder, "key")?.into_iter().rev() {
+        let path = folder.join(format!("{kid}.key"));
+        let key = from_hex(read_private(&path)?.trim()).filter(|key| key.len() == seal::KEY_BYTES);
+        keys.push((kid, key.ok_or(KeysError::Unfit(path))?));
+    }
+    Sealer::new(keys).map_err(|_none| KeysError::None(folder))
+}
+
+/// Names of the keys in a folder, in ascending order.
+fn kids(folder: &Path, extension: &str) -> Result<Vec<String>, KeysError> {
+    let mut kids = Vec::new();
+    for entry in fs::read_dir(folder).map_err(at(folder))? {
+        let path = entry.map_err(at(folder))?.path();
+        if path.extension().is_some_and(|known| known == extension)
+            && let Some(kid) = path.file_stem().and_then(|stem| stem.to_str())
+        {
+            kids.push(kid.to_owned());
+        }
+    }
+    kids.sort_unstable();
+    Ok(kids)
+}
+
+/// A name greater than all that are there, also for a second rotation on one day: the digits after the date are
+/// the second of the day and twelve random bits.
+fn next_kid(dir: &Path, now: SystemTime) -> Result<String, KeysError> {
+    let mut random = [0; 2];
+    SystemRandom::new()
+        .fill(&mut random)
+        .map_err(|_unspecified| KeysError::Make)?;
+    let seconds = now
+        .duration_since(UNIX_EPOCH)
+        .map_err(|_early| KeysError::Make)?
+        .as_secs();
+    let (year, month, day) = date(seconds / DAY_S);
+    let digits = (seconds % DAY_S) << 12 | u64::from(u16::from_le_bytes(random) & 0xFFF);
+    let kid = format!("{year:04}{month:02}{day:02}-{digits:08x}");
+    let newest = kids(&dir.join(SIGNING), "pem")?
+        .pop()
+        .max(kids(&dir.join(SEAL), "key")?.pop());
+    match newest {
+        Some(newest) if newest >= kid => {
+            // The clock went back, or the same second: count on.
+            let (date, digits) = newest.split_once('-').ok_or(KeysError::Make)?;
+            let digits = u32::from_str_radix(digits, 16)
+                .ok()
+                .and_then(|digits| digits.checked_add(1));
+            Ok(format!("{date}-{:08x}", digits.ok_or(KeysError::Make)?))
+        }
+        _ => Ok(kid),
+    }
+}
+
+/// Year, month and day of a day since 1970 (Gregorian; years begin in March, so that the leap day comes last).
+fn date(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    (year, month, day)
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = BASE64_STANDARD.encode(der);
+    let mut out = format!("-----BEGIN {label}-----\n");
+    for line in text.as_bytes().chunks(64) {
+        out.push_str(&String::from_utf8_lossy(line));
+        out.push('\n');
+    }
+    out + "-----END " + label + "-----\n"
+}
+
+/// Writes a file that must not exist yet, completely or not at all.
+fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), KeysError> {
+    let part = path.with_extension("part");
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&part)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&part, path)
+    };
+    write().map_err(at(path))
+}
+
+fn read_private(path: &Path) -> Result<String, KeysError> {
+    let mode = fs::metadata(path).map_err(at(path))?.permissions().mode() & 0o777;
+    if mode & 0o007 != 0 {
+        return Err(KeysError::Readable {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    fs::read_to_string(path).map_err(at(path))
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> KeysError {
+    let path = path.to_owned();
+    move |source| KeysError::File { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn day(days: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(days * DAY_S)
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (days, expected) in [
+            (0, (1970, 1, 1)),
+            (11_016, (2000, 2, 29)),
+            (11_017, (2000, 3, 1)),
+            (19_782, (2024, 2, 29)),
+            (20_453, (2025, 12, 31)),
+            (47_540, (2100, 2, 28)),
+            (47_541, (2100, 3, 1)),
+        ] {
+            assert_eq!(date(days), expected, "day {days}");
+        }
+    }
+
+    #[test]
+    fn what_was_made_loads_and_the_newest_signs_and_seals() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = make(dir.path(), day(20_000)).unwrap();
+        let second = make(dir.path(), day(20_000)).unwrap();
+        let earlier = make(dir.path(), day(19_000)).unwrap();
+        assert!(first < second && second < earlier, "{first} {second} {earlier}");
+        assert_eq!(load_signing(dir.path()).unwrap().kid, earlier);
+        let sealer = format!("{:?}", load_sealer(dir.path()).unwrap());
+        assert_eq!(sealer, format!("{:?}", [&earlier, &second, &first]));
+    }
+
+    #[test]
+    fn private_keys_are_for_their_owner_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let kid = make(dir.path(), day(20_000)).unwrap();
+        for path in [format!("signing/{kid}.pem"), format!("seal/{kid}.key")] {
+            let path = dir.path().join(path);
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        assert!(matches!(
+            load_signing(dir.path()),
+            Err(KeysError::Readable { .. })
+        ));
+        assert!(matches!(load_sealer(dir.path()), Err(KeysError::Readable { .. })));
+    }
+
+    #[test]
+    fn a_folder_without_keys_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(SIGNING)).unwrap();
+        let error = load_signing(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("config keys"), "{error}");
+    }
+}
