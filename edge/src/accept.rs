@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use monoio::io::Canceller;
 use monoio::net::{ListenerOpts, TcpListener};
 
@@ -57,7 +59,7 @@ pub async fn accept(listener: TcpListener, env: Rc<Env>) {
                     continue;
                 };
                 if stream.set_nodelay(true).is_ok() {
-                    monoio::spawn(http::serve(stream, ticket, Rc::clone(&env)));
+                    monoio::spawn(contain(http::serve(stream, ticket, Rc::clone(&env))));
                 }
             }
             Err(error) => {
@@ -66,5 +68,35 @@ pub async fn accept(listener: TcpListener, env: Rc<Env>) {
                 monoio::time::sleep(BACK_OFF).await;
             }
         }
+    }
+}
+
+/// Runs the task of one connection. A panic there ends that connection and nothing else.
+async fn contain(task: impl Future<Output = ()>) {
+    if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        metrics::counter!("hub_edge_task_panics_total").increment(1);
+        tracing::error!("the task of a connection panicked; the connection is closed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_one_task_leaves_the_others_running() {
+        let mut runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new()
+            .enable_timer()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let bad = monoio::spawn(contain(async { panic!("a poisoned request") }));
+            let good = monoio::spawn(async {
+                monoio::time::sleep(Duration::from_millis(1)).await;
+                7
+            });
+            bad.await;
+            assert_eq!(good.await, 7);
+        });
     }
 }

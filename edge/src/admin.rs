@@ -128,6 +128,10 @@ fn describe() {
             "hub_edge_refused_connections_total",
             "Connections refused by admission",
         ),
+        (
+            "hub_edge_task_panics_total",
+            "Connections that ended by a panic of their task; each is a bug",
+        ),
         ("hub_edge_xadds_total", "Uplink batches that reached their stream"),
         ("hub_edge_xadd_envelopes_total", "Envelopes in these batches"),
         (

@@ -6,7 +6,7 @@ pub struct Bucket {
     tokens_milli: u32,
     /// When it was last filled, milliseconds of the shard's clock, low 32 bits.
     filled_ms: u32,
-    /// Refusals since the last accepted message.
+    /// Refusals since the bucket was full for the last time.
     refusals: u32,
 }
 
@@ -31,7 +31,7 @@ pub enum Verdict {
     Abuse,
 }
 
-/// Refused messages without a pause long enough for one that passes.
+/// Refused messages without a pause that fills the bucket.
 const REFUSALS_MAX: u32 = 200;
 
 impl Bucket {
@@ -57,9 +57,11 @@ impl Bucket {
             .tokens_milli
             .saturating_add(gained)
             .min(rate.burst.saturating_mul(1000));
+        if self.tokens_milli == rate.burst.saturating_mul(1000) {
+            self.refusals = 0;
+        }
         if self.tokens_milli >= 1000 {
             self.tokens_milli -= 1000;
-            self.refusals = 0;
             return Verdict::Pass;
         }
         self.refusals += 1;
@@ -100,6 +102,10 @@ mod tests {
         let verdicts: Vec<_> = (0..400).map(|_| bucket.take(RATE, 0)).collect();
         assert_eq!(verdicts.last(), Some(&Verdict::Abuse));
         assert_eq!(bucket.take(RATE, 10_000), Verdict::Pass);
+        // Five a second above the rate, for a minute.
+        let mut bucket = Bucket::new(RATE, 0);
+        let verdicts: Vec<_> = (0..1500).map(|n| bucket.take(RATE, n * 40)).collect();
+        assert_eq!(verdicts.last(), Some(&Verdict::Abuse));
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hub_protocol::ErrorCode;
 use hub_protocol::api::{PATH_RPC, PATH_WS, SUBPROTOCOL};
 use hub_protocol::error::ErrorBody;
-use hub_ws::handshake::{Body, Head, HeadError, Refusal, Upgrade};
-use monoio::io::{AsyncWriteRentExt, CancelableAsyncReadRent, Canceller};
+use hub_ws::handshake::{Body, HEAD_BYTES_MAX, Head, HeadError, Refusal, Upgrade, find_end};
+use monoio::io::{AsyncWriteRent, AsyncWriteRentExt, CancelableAsyncReadRent, Canceller};
 use monoio::net::TcpStream;
 
 use crate::admission::{Gate, Ticket};
@@ -18,6 +18,11 @@ use crate::shard::{Answer, Mode, Shard};
 
 /// Bytes of one read while a head or body comes in.
 const READ_BYTES: usize = 4096;
+/// After a refusal this much of what still comes is read and thrown away: closing with unread bytes resets the
+/// connection, and the client would not see why (RFC 9112 §9.6).
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// And for this long.
+const LINGER: Duration = Duration::from_secs(1);
 /// Where the echo for tests and measuring is.
 const PATH_ECHO: &str = "/echo";
 
@@ -103,6 +108,7 @@ pub async fn serve(mut stream: TcpStream, ticket: Ticket, env: Rc<Env>) {
         let Some((request, head_bytes)) = read_head(&mut stream, &mut buffer, &env).await else {
             return;
         };
+        let mut is_refused = false;
         let (response, is_keep_alive) = match request {
             Request::Upgrade {
                 response,
@@ -118,15 +124,23 @@ pub async fn serve(mut stream: TcpStream, ticket: Ticket, env: Rc<Env>) {
                 }
                 return;
             }
-            Request::Refused(response) => (response, false),
+            Request::Refused(response) => {
+                is_refused = true;
+                (response, false)
+            }
             Request::Call {
                 caller,
                 body_bytes,
                 is_keep_alive,
             } => {
                 let end = head_bytes + body_bytes;
-                if !read_until(&mut stream, &mut buffer, end, env.header).await {
-                    return;
+                match read_until(&mut stream, &mut buffer, end, env.header).await {
+                    Read::More => {}
+                    Read::End => return,
+                    Read::Late => {
+                        let _ = stream.write_all(late().to_bytes(false)).await;
+                        return;
+                    }
                 }
                 let rest = buffer.split_off(end);
                 let body = std::mem::replace(&mut buffer, rest).split_off(head_bytes);
@@ -143,6 +157,9 @@ pub async fn serve(mut stream: TcpStream, ticket: Ticket, env: Rc<Env>) {
             }
         };
         let sent = stream.write_all(response.to_bytes(is_keep_alive)).await.0;
+        if sent.is_ok() && is_refused {
+            linger(&mut stream).await;
+        }
         if sent.is_err() || !is_keep_alive {
             return;
         }
@@ -151,50 +168,91 @@ pub async fn serve(mut stream: TcpStream, ticket: Ticket, env: Rc<Env>) {
 
 /// Reads until a head is complete; `None` if the connection ended or the deadline passed.
 async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>, env: &Env) -> Option<(Request, usize)> {
-    let deadline = std::time::Instant::now() + env.header;
+    let deadline = Instant::now() + env.header;
+    // Bytes that hold no end of a head: a head that comes byte by byte costs linear time.
+    let mut searched = 0;
     loop {
-        match Head::read(buffer) {
-            Ok(Some((head, len))) => return Some((route(&head, env), len)),
-            Ok(None) => {}
-            Err(error) => return Some((Request::Refused(refused_head(error)), 0)),
-        }
-        let left = deadline.saturating_duration_since(std::time::Instant::now());
-        if left.is_zero() || !read_more(stream, buffer, left).await {
-            if buffer.is_empty() {
-                return None;
+        if buffer.len() >= HEAD_BYTES_MAX || find_end(buffer, searched).is_some() {
+            match Head::read(buffer) {
+                Ok(Some((head, len))) => return Some((route(&head, env), len)),
+                Ok(None) => {}
+                Err(error) => return Some((Request::Refused(refused_head(error)), 0)),
             }
-            let late = Response::refused(408, ErrorCode::BadRequest, "the request did not come in time");
-            return Some((Request::Refused(late), 0));
+        }
+        searched = buffer.len();
+        match read_more(stream, buffer, deadline).await {
+            Read::More => {}
+            Read::Late if !buffer.is_empty() => return Some((Request::Refused(late()), 0)),
+            Read::Late | Read::End => return None,
         }
     }
 }
 
-/// Reads until `len` bytes are there; false if the connection ended or the deadline passed.
-async fn read_until(stream: &mut TcpStream, buffer: &mut Vec<u8>, len: usize, within: Duration) -> bool {
-    let deadline = std::time::Instant::now() + within;
+/// Reads until `len` bytes are there.
+async fn read_until(stream: &mut TcpStream, buffer: &mut Vec<u8>, len: usize, within: Duration) -> Read {
+    let deadline = Instant::now() + within;
     while buffer.len() < len {
-        let left = deadline.saturating_duration_since(std::time::Instant::now());
-        if left.is_zero() || !read_more(stream, buffer, left).await {
-            return false;
+        match read_more(stream, buffer, deadline).await {
+            Read::More => {}
+            ended => return ended,
         }
     }
-    true
+    Read::More
+}
+
+/// Lets a refused client read why, see [`LINGER_BYTES_MAX`].
+async fn linger(stream: &mut TcpStream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let deadline = Instant::now() + LINGER;
+    let mut thrown_away = Vec::new();
+    let mut left = LINGER_BYTES_MAX;
+    while left > 0 && read_more(stream, &mut thrown_away, deadline).await == Read::More {
+        left = left.saturating_sub(thrown_away.len());
+        thrown_away.clear();
+    }
+}
+
+/// How a read ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Read {
+    /// There are more bytes.
+    More,
+    /// The client has sent everything it had, or the connection is broken.
+    End,
+    /// The deadline has passed.
+    Late,
 }
 
 /// One read. On the deadline it is cancelled and then awaited, never dropped: bytes it took meanwhile are kept.
-async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>, within: Duration) -> bool {
+async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>, deadline: Instant) -> Read {
+    let within = deadline.saturating_duration_since(Instant::now());
+    if within.is_zero() {
+        return Read::Late;
+    }
+    let mut is_late = false;
     let canceller = Canceller::new();
     let chunk = Vec::with_capacity(READ_BYTES);
     let mut read = pin!(stream.cancelable_read(chunk, canceller.handle()));
     let (result, chunk) = monoio::select! {
         done = &mut read => done,
         () = monoio::time::sleep(within) => {
+            is_late = true;
             canceller.cancel();
             read.await
         }
     };
     buffer.extend_from_slice(&chunk);
-    matches!(result, Ok(count) if count > 0)
+    match result {
+        Ok(count) if count > 0 => Read::More,
+        _ if is_late => Read::Late,
+        _ => Read::End,
+    }
+}
+
+fn late() -> Response {
+    Response::refused(408, ErrorCode::BadRequest, "the request did not come in time")
 }
 
 fn refused_head(error: HeadError) -> Response {
@@ -220,6 +278,10 @@ fn route(head: &Head<'_>, env: &Env) -> Request {
         Ok(caller) => caller,
         Err(response) => return Request::Refused(response),
     };
+    if env.shard.is_draining() {
+        let response = Response::refused(503, ErrorCode::Unavailable, "the node ends, connect again");
+        return Request::Refused(response.with("Retry-After: 1"));
+    }
     match Upgrade::check(head, &[SUBPROTOCOL]) {
         Ok(upgrade) => Request::Upgrade {
             response: upgrade.response(),

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use hub_protocol::batch::HEADER_BYTES;
 use hub_protocol::batch::uplink::ENVELOPE_HEADER_BYTES;
 use hub_protocol::batch::{EnvelopeHeader, UplinkWriter};
 use hub_protocol::partition::{Partitions, of_room, of_user};
@@ -54,7 +55,7 @@ struct Stream {
     writer: UplinkWriter,
     /// Full batches that wait for the one on its way.
     full: VecDeque<(Vec<u8>, u32)>,
-    /// Length of the batch that is on its way.
+    /// Bytes of envelopes in the batch that is on its way.
     in_flight: Option<usize>,
     /// The stream itself is above its bound.
     is_full: bool,
@@ -92,7 +93,9 @@ impl Uplink {
         };
         let len = ENVELOPE_HEADER_BYTES + body.len();
         let stream = &mut self.streams[index];
-        if stream.is_full || self.pending_bytes + len > self.limits.pending_bytes_max {
+        // A full stream takes one envelope at a time: its batch comes back with the length of the stream.
+        let is_probing = stream.in_flight.is_some() || !stream.writer.is_empty();
+        if (stream.is_full && is_probing) || self.pending_bytes + len > self.limits.pending_bytes_max {
             return Offer::Refused;
         }
         let is_over = stream.writer.envelopes() >= self.limits.batch_envelopes_max
@@ -109,7 +112,7 @@ impl Uplink {
 
     /// Hands out the batches that may leave now, at most one per stream.
     pub fn take_ready(&mut self, mut send: impl FnMut(ToBackbone)) {
-        for index in std::mem::take(&mut self.touched) {
+        while let Some(index) = self.touched.pop() {
             let stream = &mut self.streams[index];
             stream.is_touched = false;
             if stream.in_flight.is_some() {
@@ -120,7 +123,7 @@ impl Uplink {
                 (envelopes > 0).then(|| (stream.writer.take(), envelopes))
             });
             if let Some((batch, envelopes)) = next {
-                stream.in_flight = Some(batch.len());
+                stream.in_flight = Some(batch.len() - HEADER_BYTES);
                 let (service, partition) = (stream.service, stream.partition);
                 send(ToBackbone::Uplink {
                     service,
@@ -141,8 +144,7 @@ impl Uplink {
         let stream = &mut self.streams[index];
         stream.is_full = is_full;
         if let Some(bytes) = stream.in_flight.take() {
-            // Headers of batches were never counted.
-            self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
+            self.pending_bytes -= bytes;
         }
         if !stream.writer.is_empty() || !stream.full.is_empty() {
             self.touch(index);
@@ -278,22 +280,37 @@ mod tests {
     }
 
     #[test]
-    fn a_full_stream_refuses_until_a_later_batch_says_otherwise() {
+    fn a_full_stream_takes_one_envelope_at_a_time_until_it_is_read() {
         let mut uplink = Uplink::new(NodeId(1), PARTITIONS, LIMITS);
         uplink.on_done(Service::Chat, 0, true);
-        assert_eq!(
-            uplink.offer(&header(Method::MessageSend, 0, 0), b"x"),
-            Offer::Refused
-        );
+        for is_still_full in [true, true, false] {
+            // One envelope goes and asks; nothing else until it is back.
+            assert_eq!(
+                uplink.offer(&header(Method::MessageSend, 0, 0), b"x"),
+                Offer::Queued
+            );
+            assert_eq!(
+                uplink.offer(&header(Method::MessageSend, 0, 1), b"x"),
+                Offer::Refused
+            );
+            assert_eq!(take(&mut uplink), [(Service::Chat, 0, vec![0])]);
+            assert_eq!(
+                uplink.offer(&header(Method::MessageSend, 0, 2), b"x"),
+                Offer::Refused
+            );
+            uplink.on_done(Service::Chat, 0, is_still_full);
+        }
         assert_eq!(
             uplink.offer(&header(Method::MessageSend, 1, 0), b"x"),
-            Offer::Queued
+            Offer::Queued,
+            "another stream"
         );
-        uplink.on_done(Service::Chat, 0, false);
-        assert_eq!(
-            uplink.offer(&header(Method::MessageSend, 0, 0), b"x"),
-            Offer::Queued
-        );
+        for request in 0..3 {
+            assert_eq!(
+                uplink.offer(&header(Method::MessageSend, 0, request), b"x"),
+                Offer::Queued
+            );
+        }
     }
 
     #[test]
@@ -355,6 +372,7 @@ mod tests {
                 }
             }
             prop_assert!(uplink.is_empty());
+            prop_assert_eq!(uplink.pending_bytes, 0);
             prop_assert_eq!(left, offered);
         }
     }

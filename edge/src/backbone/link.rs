@@ -36,7 +36,9 @@ pub(super) async fn run(state: &Rc<State>, writer: &mut Writer) -> Result<(), Li
     // Revocations first: no session may open on a token that was taken back.
     reader::read_revoked(state, &mut control).await?;
     state.set_up(true);
-    if !is_same {
+    // Compared with what the shards know, not with what this link made: an earlier link may have made the node and
+    // failed before it could say so.
+    if state.announced.replace(state.node.get()) != state.node.get() {
         state.notice(&ToShard::Node(state.node.get()));
         tracing::info!(node = %state.node.get(), "the node is in the backbone");
     }
@@ -44,18 +46,35 @@ pub(super) async fn run(state: &Rc<State>, writer: &mut Writer) -> Result<(), Li
     let ephemerals = async {
         let mut messages = pubsub.into_on_message();
         while let Some(message) = messages.next().await {
-            reader::hand_out(state, &bytes::Bytes::copy_from_slice(message.get_payload_bytes()));
+            let batch = bytes::Bytes::copy_from_slice(message.get_payload_bytes());
+            reader::hand_out(state, &batch);
+            state.wake_offered();
         }
         Err::<(), _>(LinkError::Redis(
             std::io::Error::from(std::io::ErrorKind::ConnectionReset).into(),
         ))
     };
     tokio::select! {
-        done = writer.run(state, control.clone()) => done,
+        done = writer.run(state, control.clone()) => {
+            done?;
+            leave(state, control).await
+        }
         failed = reader::run(state, blocking, control.clone()) => failed,
-        failed = keeper::run(state, control) => failed,
+        failed = keeper::run(state, control.clone()) => failed,
         failed = ephemerals => failed,
     }
+}
+
+/// The node is gone from now on: services need not wait for its stream to expire.
+async fn leave(state: &State, mut control: MultiplexedConnection) -> Result<(), LinkError> {
+    let left = redis::cmd("UNLINK")
+        .arg(keys::node(state.node.get()))
+        .exec_async(&mut control)
+        .await;
+    if let Err(error) = left {
+        tracing::debug!(%error, "the node's stream is left to expire");
+    }
+    Ok(())
 }
 
 async fn connect(state: &State, response: Duration) -> Result<MultiplexedConnection, LinkError> {

@@ -24,13 +24,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hub_protocol::NodeId;
 use hub_protocol::partition::Partitions;
 use redis::RedisError;
 use thiserror::Error;
 use tokio::sync::Notify;
 
-use crate::mailbox::{BackboneEnd, ToBackbone, ToShard};
+use crate::mailbox::{BackboneEnd, Offer, ToBackbone, ToShard};
 use writer::Writer;
 
 /// First wait after a lost link; doubles up to [`BACKOFF_MAX`].
@@ -100,6 +101,8 @@ struct State {
     notify: Arc<Notify>,
     health: Arc<Health>,
     node: Cell<NodeId>,
+    /// The name that the shards were told last.
+    announced: Cell<NodeId>,
     /// The Redis process that the node's stream lives in.
     run_id: RefCell<String>,
     meta: RefCell<Option<(Partitions, String)>>,
@@ -108,6 +111,8 @@ struct State {
     revoked_after: RefCell<String>,
     /// Shards that have nothing left to say.
     drained: Cell<usize>,
+    /// Shards that were offered a batch and not woken yet.
+    offered: RefCell<Vec<bool>>,
 }
 
 impl State {
@@ -115,6 +120,29 @@ impl State {
         for end in self.ends.iter() {
             end.notice(notice.clone());
             end.wake();
+        }
+    }
+
+    /// Offers a batch to a shard; it is woken by [`wake_offered`](Self::wake_offered), once for all batches.
+    fn offer(&self, shard: usize, batch: &Bytes) {
+        let Some(end) = self.ends.get(shard) else {
+            return;
+        };
+        if end.offer(batch.clone()) == Offer::Lost {
+            metrics::counter!("hub_edge_mailbox_lost_batches_total").increment(1);
+        }
+        let mut offered = self.offered.borrow_mut();
+        offered.resize(self.ends.len(), false);
+        if let Some(offered) = offered.get_mut(shard) {
+            *offered = true;
+        }
+    }
+
+    fn wake_offered(&self) {
+        for (end, offered) in self.ends.iter().zip(self.offered.borrow_mut().iter_mut()) {
+            if std::mem::take(offered) {
+                end.wake();
+            }
         }
     }
 
@@ -172,11 +200,13 @@ impl Backbone {
             notify,
             health,
             node: Cell::default(),
+            announced: Cell::default(),
             run_id: RefCell::default(),
             meta: RefCell::default(),
             lost: Cell::new(0),
             revoked_after: RefCell::new("0".to_owned()),
             drained: Cell::new(0),
+            offered: RefCell::default(),
         };
         Self {
             state: Rc::new(state),

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use hub_protocol::batch::DownlinkBatch;
 use hub_protocol::keys;
+use redis::Value;
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
 
 use super::link::BLOCK_MS;
 use super::{LinkError, State};
-use crate::mailbox::{Offer, ToShard};
+use crate::mailbox::ToShard;
 
 /// Entries of one read.
 const ENTRIES_MAX: usize = 256;
@@ -37,18 +38,20 @@ pub(super) async fn run(
             .await?;
         let mut handled = Vec::new();
         for stream in reply.into_iter().flat_map(|reply| reply.keys) {
-            for entry in stream.ids {
+            for mut entry in stream.ids {
                 if stream.key == keys::REVOKED {
                     on_revoked(state, &entry);
                     continue;
                 }
-                if let Some(batch) = entry.get::<Vec<u8>>(keys::BATCH_FIELD) {
+                // An entry without a batch only made the stream exist.
+                if let Some(Value::BulkString(batch)) = entry.map.remove(keys::BATCH_FIELD) {
                     hand_out(state, &Bytes::from(batch));
                 }
                 after.clone_from(&entry.id);
                 handled.push(entry.id);
             }
         }
+        state.wake_offered();
         if !handled.is_empty() {
             redis::cmd("XDEL")
                 .arg(&node)
@@ -84,7 +87,7 @@ fn on_revoked(state: &State, entry: &StreamId) {
     }
 }
 
-/// Gives a batch to every shard that has a target in it.
+/// Offers a batch to every shard that has a target in it. Call [`State::wake_offered`] after the last one.
 pub(super) fn hand_out(state: &State, bytes: &Bytes) {
     let batch = match DownlinkBatch::parse(bytes) {
         Ok(batch) => batch,
@@ -112,15 +115,11 @@ pub(super) fn hand_out(state: &State, bytes: &Bytes) {
             rest = rest.get(end..).unwrap_or_default();
         }
     }
-    for (end, _) in state
-        .ends
+    for (shard, _) in has_target
         .iter()
-        .zip(has_target)
-        .filter(|(_, has_target)| *has_target)
+        .enumerate()
+        .filter(|(_, has_target)| **has_target)
     {
-        if end.offer(bytes.clone()) == Offer::Lost {
-            metrics::counter!("hub_edge_mailbox_lost_batches_total").increment(1);
-        }
-        end.wake();
+        state.offer(shard, bytes);
     }
 }

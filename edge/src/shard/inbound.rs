@@ -80,6 +80,8 @@ impl World {
             }
             // RFC 6455 §5.5.1: after our close frame the rest of the peer's data is discarded.
             _ if !is_open => {}
+            // RFC 6455 §5.5.3: pings that came meanwhile may go unanswered; nobody reads the pongs.
+            Item::Ping(_) if connection.is_blocked => {}
             Item::Ping(payload) => self.push_control(id, Opcode::Pong, payload),
             Item::Pong(_) => {}
             Item::Text(text) => {
@@ -132,17 +134,17 @@ impl World {
             .table
             .find(id)
             .map(|connection| connection.bucket.take(rate, now.ms));
-        let request = self.reader.read(text);
         match verdict {
             None => return,
-            Some(Verdict::Pass) => {}
             Some(Verdict::Abuse) => return self.close(id, CloseCode::Abuse, now),
-            Some(Verdict::Wait(ms)) => {
-                self.counters.rate_limited += 1;
-                let error = ErrorBody::new(ErrorCode::RateLimited, "too many messages").retry_after_ms(ms);
-                let request = request.map_or_else(|bad| bad.id, |request| Some(request.id));
-                return self.refuse(id, request, error, now);
-            }
+            Some(Verdict::Pass | Verdict::Wait(_)) => {}
+        }
+        let request = self.reader.read(text);
+        if let Some(Verdict::Wait(ms)) = verdict {
+            self.counters.rate_limited += 1;
+            let error = ErrorBody::new(ErrorCode::RateLimited, "too many messages").retry_after_ms(ms);
+            let request = request.map_or_else(|bad| bad.id, |request| Some(request.id));
+            return self.refuse(id, request, error, now);
         }
         match request {
             Ok(request) => self.on_request(id, request, text, now),
@@ -298,6 +300,9 @@ impl World {
         };
         let refused =
             |code, message: &str| Err(Answer::refused(Some(request.id), ErrorBody::new(code, message)));
+        if self.is_draining {
+            return refused(ErrorCode::Unavailable, "the node ends");
+        }
         if request.method.route() == Route::Edge {
             return refused(ErrorCode::BadRequest, "sessions are opened on a WebSocket");
         }

@@ -216,7 +216,15 @@ impl World {
                 self.push_bump(id, room, seq);
             }
         }
-        if bytes > 0 && self.waiting_bytes > self.settings.outbound_shard_bytes_max {
+        let Some(connection) = self.table.find(id) else {
+            return;
+        };
+        if connection.is_blocked && self.waiting_bytes > self.settings.outbound_shard_bytes_max {
+            // The shard is short of memory: what this one holds is given back at once.
+            self.counters.closed_slow += 1;
+            self.end(id);
+        } else if bytes > bytes_max && connection.closing.is_open() {
+            // Control frames are not offered, so they may pass the bound.
             self.counters.closed_slow += 1;
             self.close(id, CloseCode::Slow, now);
         }
@@ -236,7 +244,13 @@ impl World {
 
     /// Fails a connection whose peer broke RFC 6455 (§7.1.7): says why and ends soon.
     pub(super) fn fail(&mut self, id: ConnectionId, code: u16, reason: &str, now: Now) {
-        self.counters.closed_protocol += 1;
+        if self
+            .table
+            .find(id)
+            .is_some_and(|connection| connection.closing.is_open())
+        {
+            self.counters.closed_protocol += 1;
+        }
         self.close_with(id, code, reason, FAIL_MS, now);
     }
 

@@ -1,0 +1,278 @@
+//! The user service on a real database: profiles, lists, and that `sync` misses nothing.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests; a failure shows its seed"
+)]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use hub_protocol::batch::EnvelopeHeader;
+use hub_protocol::{Address, LoginId, Method, RoomId, SessionId, UserId};
+use hub_services::service::{Call, Handler};
+use hub_services::user::Profiles;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+use support::Database;
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+struct World {
+    db: Database,
+    profiles: Profiles,
+    user: UserId,
+}
+
+impl World {
+    async fn start() -> Self {
+        let db = Database::fresh().await;
+        let profiles = Profiles::new(db.store.clone(), &db.meta);
+        let user = UserId(Uuid::now_v7());
+        let sql = "INSERT INTO users (id, username, display_name, created_at) VALUES ($1, $2, 'Ada', 7)";
+        db.client()
+            .await
+            .execute(sql, &[&user.0, &"ada.l"])
+            .await
+            .unwrap();
+        Self { db, profiles, user }
+    }
+
+    async fn call(&self, method: Method, params: Value) -> Result<Value, String> {
+        let header = EnvelopeHeader {
+            address: Address::default(),
+            request: 1,
+            method,
+            user: self.user,
+            login: LoginId::NIL,
+            session: SessionId::NIL,
+            room: RoomId::NIL,
+        };
+        let body = json!({"id": 1, "method": method.name(), "params": params}).to_string();
+        let outcome = self
+            .profiles
+            .read(&Call {
+                header,
+                body: Bytes::from(body),
+            })
+            .await
+            .unwrap();
+        match outcome.reply.unwrap() {
+            Ok(result) => Ok(serde_json::from_slice(&result).unwrap()),
+            Err(error) => Err(error.code.name().to_owned()),
+        }
+    }
+
+    /// All pages: rooms with their seq, rooms that were left, the cursor, whether it was a reset.
+    async fn sync(
+        &self,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> (BTreeMap<String, u64>, Vec<String>, String, bool) {
+        let (mut rooms, mut left) = (BTreeMap::new(), Vec::new());
+        let mut params = json!({"limit": limit});
+        if let Some(cursor) = cursor {
+            params["cursor"] = json!(cursor);
+        }
+        loop {
+            let page = self.call(Method::Sync, params).await.unwrap();
+            for room in page["rooms"].as_array().unwrap() {
+                rooms.insert(
+                    room["room"]["id"].as_str().unwrap().to_owned(),
+                    room["seq"].as_u64().unwrap(),
+                );
+            }
+            for room in page["left"].as_array().unwrap() {
+                left.push(room["room"].as_str().unwrap().to_owned());
+            }
+            if page["next"].is_null() {
+                let cursor = page["cursor"].as_str().unwrap().to_owned();
+                return (rooms, left, cursor, page["reset"].as_bool().unwrap());
+            }
+            params = json!({"limit": limit, "page": page["next"]});
+        }
+    }
+
+    async fn room(&self) -> Uuid {
+        let room = Uuid::now_v7();
+        let client = self.db.client().await;
+        let sql = format!(
+            "INSERT INTO rooms (id, kind, name, created_by, created_at) VALUES ('{room}', 'group', 'r', '{0}', 1);
+             INSERT INTO room_heads (room, seq, n, last_at, changed) VALUES ('{room}', 1, 0, 1, pg_current_xact_id());
+             INSERT INTO members (room, user_id, role, from_seq, changed)
+             VALUES ('{room}', '{0}', 'member', 1, pg_current_xact_id())",
+            self.user
+        );
+        client.batch_execute(&sql).await.unwrap();
+        room
+    }
+}
+
+/// What a message does to the tables, inside of whatever transaction is open.
+async fn write(client: &Client, room: Uuid, actor: Uuid, text: &str) {
+    let sql = "WITH head AS (
+            UPDATE room_heads SET seq = seq + 1, n = n + 1, changed = pg_current_xact_id()
+            WHERE room = $1 RETURNING seq, n)
+        INSERT INTO events (room, seq, n, kind, actor, op, hash, body, created_at)
+        SELECT $1, seq, n, 2, $2, gen_random_uuid(), ''::bytea, $3, seq FROM head";
+    client.execute(sql, &[&room, &actor, &text]).await.unwrap();
+}
+
+#[tokio::test]
+async fn profiles_are_found_by_id() {
+    let world = World::start().await;
+    let me = world.call(Method::UserMe, json!({})).await.unwrap();
+    let expected = json!({"id": world.user, "username": "ada.l", "display_name": "Ada", "created_at": 7});
+    assert_eq!(me["user"], expected);
+    let users = world
+        .call(Method::UserGet, json!({"users": [world.user, Uuid::nil()]}))
+        .await
+        .unwrap();
+    assert_eq!(users["users"], json!([expected]));
+    let many = vec![Uuid::nil(); 201];
+    assert_eq!(
+        world.call(Method::UserGet, json!({"users": many})).await,
+        Err("too_large".to_owned())
+    );
+    assert_eq!(
+        world.call(Method::UserMe, json!({"x": 1})).await,
+        Err("bad_request".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn rooms_are_listed_in_pages() {
+    let world = World::start().await;
+    let mut expected = Vec::new();
+    for _ in 0..5 {
+        expected.push(world.room().await.to_string());
+    }
+    expected.sort();
+    let (mut found, mut params) = (Vec::new(), json!({"limit": 2}));
+    loop {
+        let page = world.call(Method::RoomList, params).await.unwrap();
+        found.extend(
+            page["rooms"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|room| room["id"].as_str().unwrap().to_owned()),
+        );
+        if page["more"] == json!(false) {
+            break;
+        }
+        params = json!({"limit": 2, "after": found.last().unwrap()});
+    }
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn a_sync_returns_what_changed_and_counts_it() {
+    let world = World::start().await;
+    let (quiet, busy, left) = (world.room().await, world.room().await, world.room().await);
+    let (all, _, cursor, reset) = world.sync(None, 2).await;
+    assert_eq!((all.len(), reset), (3, true));
+    let client = world.db.client().await;
+    let other = Uuid::now_v7();
+    write(&client, busy, other, "hello").await;
+    write(&client, busy, world.user.0, "mine").await;
+    write(&client, busy, other, "see @ada.l, and not @ada.love").await;
+    write(&client, busy, other, "not @ada.lovelace").await;
+    let sql = "UPDATE members SET to_seq = 1, changed = pg_current_xact_id() WHERE room = $1";
+    client.execute(sql, &[&left]).await.unwrap();
+    let page = world.call(Method::Sync, json!({"cursor": cursor})).await.unwrap();
+    let rooms = page["rooms"].as_array().unwrap();
+    let state = rooms
+        .iter()
+        .find(|room| room["room"]["id"] == busy.to_string())
+        .unwrap();
+    assert_eq!((&state["seq"], &state["n"]), (&json!(5), &json!(4)));
+    assert_eq!((&state["unread"], &state["mentions"]), (&json!(3), &json!(1)));
+    assert_eq!(state["last_message"]["text"], "not @ada.lovelace");
+    assert_eq!(page["left"], json!([{"room": left, "seq": 1}]));
+    assert_eq!(page["reset"], json!(false));
+    let (later, _, _, _) = world.sync(page["cursor"].as_str(), 100).await;
+    assert!(
+        !later.contains_key(&quiet.to_string()),
+        "what did not change does not come"
+    );
+}
+
+#[tokio::test]
+async fn a_cursor_of_another_life_means_a_reset() {
+    let world = World::start().await;
+    world.room().await;
+    for cursor in ["", "nonsense", "another-epoch.ff"] {
+        let (rooms, _, _, reset) = world.sync(Some(cursor), 100).await;
+        assert_eq!((rooms.len(), reset), (1, true), "{cursor}");
+    }
+    assert_eq!(
+        world.call(Method::Sync, json!({"page": "nonsense"})).await,
+        Err("bad_request".to_owned())
+    );
+}
+
+/// Writers whose transactions stay open while cursors are taken: what they commit later must come with the next sync.
+#[tokio::test]
+async fn no_interleaving_of_transactions_hides_a_change() {
+    let world = World::start().await;
+    let mut rooms = Vec::new();
+    for _ in 0..6 {
+        rooms.push(world.room().await);
+    }
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut writers: Vec<(Client, Option<Uuid>)> = Vec::new();
+    for _ in 0..4 {
+        writers.push((world.db.client().await, None));
+    }
+    let other = Uuid::now_v7();
+    let mut known: BTreeMap<String, u64> = BTreeMap::new();
+    let mut cursor: Option<String> = None;
+    for _ in 0..300 {
+        let taken: Vec<Uuid> = writers.iter().filter_map(|(_, room)| *room).collect();
+        let writer = rng.random_range(0..writers.len());
+        let (client, open) = &mut writers[writer];
+        match (rng.random_range(0..3), *open) {
+            (0, _) => {
+                let (changed, _, next, _) = world.sync(cursor.as_deref(), rng.random_range(1..5)).await;
+                known.extend(changed);
+                cursor = Some(next);
+            }
+            (_, Some(_)) => {
+                client.batch_execute("COMMIT").await.unwrap();
+                *open = None;
+            }
+            (_, None) => {
+                let room = rooms[rng.random_range(0..rooms.len())];
+                if !taken.contains(&room) {
+                    client.batch_execute("BEGIN").await.unwrap();
+                    write(client, room, other, "x").await;
+                    *open = Some(room);
+                }
+            }
+        }
+    }
+    for (client, open) in &writers {
+        if open.is_some() {
+            client.batch_execute("COMMIT").await.unwrap();
+        }
+    }
+    let (changed, _, _, _) = world.sync(cursor.as_deref(), 100).await;
+    known.extend(changed);
+    let client = world.db.client().await;
+    for row in client
+        .query("SELECT room, seq FROM room_heads", &[])
+        .await
+        .unwrap()
+    {
+        let (room, seq): (Uuid, i64) = (row.get(0), row.get(1));
+        assert_eq!(known[&room.to_string()], seq.unsigned_abs(), "seed {seed}");
+    }
+}

@@ -1,0 +1,183 @@
+//! A client that is only a socket: it sends what it is told, however wrong.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+
+use hub_ws::frame::{Opcode, push_masked};
+
+/// One connection.
+pub struct Client {
+    stream: TcpStream,
+    /// Read and not yet used.
+    buffer: Vec<u8>,
+}
+
+/// An HTTP response.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    /// Everything before the body.
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).expect("a JSON body")
+    }
+
+    /// The `code` of its error.
+    pub fn code(&self) -> String {
+        self.json()["error"]["code"]
+            .as_str()
+            .expect("a refusal")
+            .to_owned()
+    }
+}
+
+/// A frame of the server.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Frame {
+    Text(String),
+    Close(u16),
+    Other(u8, Vec<u8>),
+    /// The connection ended without a frame.
+    End,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the node listens");
+        stream.set_nodelay(true).expect("is a TCP socket");
+        stream
+            .set_read_timeout(Some(super::PATIENCE))
+            .expect("is not zero");
+        stream
+            .set_write_timeout(Some(super::PATIENCE))
+            .expect("is not zero");
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Sends bytes; that the other side has closed is no failure here.
+    pub fn write(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
+    /// Says that nothing more comes.
+    pub fn finish(&self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    }
+
+    fn fill(&mut self) -> bool {
+        let mut chunk = [0; 4096];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => false,
+            Ok(len) => {
+                self.buffer.extend_from_slice(&chunk[..len]);
+                true
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("the node says nothing"),
+            Err(_) => false,
+        }
+    }
+
+    /// The next response; status 0 if the connection ended without one.
+    pub fn reply(&mut self) -> Reply {
+        let end = loop {
+            if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                break at + 4;
+            }
+            if !self.fill() {
+                return Reply {
+                    status: 0,
+                    head: String::new(),
+                    body: Vec::new(),
+                };
+            }
+        };
+        let head = String::from_utf8(self.buffer.drain(..end).collect()).expect("a head is text");
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .expect("a status");
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Content-Length: "))
+            .map_or(0, |length| length.parse().expect("a length"));
+        while self.buffer.len() < length {
+            assert!(self.fill(), "the body is cut");
+        }
+        let body = self.buffer.drain(..length).collect();
+        Reply { status, head, body }
+    }
+
+    /// True if the node has closed the connection and said nothing more.
+    pub fn is_closed(&mut self) -> bool {
+        self.buffer.is_empty() && !self.fill()
+    }
+
+    /// Opens a WebSocket; `extra` are more header lines, `early` is sent with the head.
+    pub fn upgrade(&mut self, path: &str, extra: &str, early: &[u8]) -> Reply {
+        let nonce = *b"sixteen bytes ok";
+        let mut bytes = hub_ws::handshake::write_request("a", path, nonce, None, extra).into_bytes();
+        bytes.extend_from_slice(early);
+        self.write(&bytes);
+        self.reply()
+    }
+
+    /// Sends a text message.
+    pub fn send(&mut self, text: &str) {
+        self.write(&text_frame(text));
+    }
+
+    /// The next frame of the server.
+    pub fn frame(&mut self) -> Frame {
+        let mut need = 2;
+        loop {
+            if self.buffer.len() >= need {
+                let (header, len) = match self.buffer[1] & 0x7F {
+                    126 if self.buffer.len() >= 4 => (
+                        4,
+                        usize::from(u16::from_be_bytes([self.buffer[2], self.buffer[3]])),
+                    ),
+                    126 => (4, 0),
+                    127 => panic!("no frame of these tests is that long"),
+                    len => (2, usize::from(len)),
+                };
+                need = header + len;
+                if self.buffer.len() >= need {
+                    let opcode = self.buffer[0] & 0x0F;
+                    let payload = self.buffer.drain(..need).skip(header).collect::<Vec<_>>();
+                    return match opcode {
+                        1 => Frame::Text(String::from_utf8(payload).expect("text")),
+                        8 => Frame::Close(u16::from_be_bytes([payload[0], payload[1]])),
+                        other => Frame::Other(other, payload),
+                    };
+                }
+            }
+            if !self.fill() {
+                return Frame::End;
+            }
+        }
+    }
+
+    /// The next text, as JSON.
+    pub fn json(&mut self) -> serde_json::Value {
+        match self.frame() {
+            Frame::Text(text) => serde_json::from_str(&text).expect("JSON"),
+            other => panic!("{other:?} instead of a text"),
+        }
+    }
+}
+
+/// A whole masked text message.
+pub fn text_frame(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    push_masked(&mut bytes, Opcode::Text, text.as_bytes(), [1, 2, 3, 4]);
+    bytes
+}
