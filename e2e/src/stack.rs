@@ -95,8 +95,12 @@ impl Stack {
         let durability = database
             .is_unsafe()
             .then_some(("HUB_SERVICES__POSTGRES__ALLOW_UNSAFE_DURABILITY", "true"));
+        // Addresses may be up to half a second old, which is why clients sync once more a second after they open.
+        // These clients do not, and expect every event.
+        let fresh = ("HUB_SERVICES__DELIVERY__DIRECTORY_REUSE_MS", "0");
         let services_env: Vec<(String, String)> = durability
             .into_iter()
+            .chain([fresh])
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         run(

@@ -149,6 +149,12 @@ fn describe() {
     ] {
         metrics::describe_counter!(name, help);
     }
+    metrics::describe_histogram!(
+        "hub_edge_backbone_roundtrip_seconds",
+        "Time of one pipeline to Redis and back"
+    );
+    metrics::describe_gauge!("hub_edge_backbone_up", "1 while Redis answers, else 0");
+    metrics::gauge!("hub_edge_backbone_up").set(0.0);
     metrics::describe_gauge!("hub_edge_build_info", "Always 1; the version is a label");
     metrics::gauge!("hub_edge_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }

@@ -105,7 +105,7 @@ mod tests {
         // Five a second above the rate, for a minute.
         let mut bucket = Bucket::new(RATE, 0);
         let verdicts: Vec<_> = (0..1500).map(|n| bucket.take(RATE, n * 40)).collect();
-        assert_eq!(verdicts.last(), Some(&Verdict::Abuse));
+        assert!(verdicts.contains(&Verdict::Abuse));
     }
 
     #[test]

@@ -5,13 +5,13 @@
 //! | module | step | holds |
 //! |---|---|---|
 //! | [`config`], [`cli`], [`node`] | | settings, command line, threads |
-//! | [`accept`], [`http`] | 1, 3 | listeners and admission, request heads and calls |
+//! | [`accept`], [`admission`], [`http`] | 1, 3 | listeners and admission, request heads and calls |
 //! | [`auth`] | 6 | verifies access tokens |
 //! | [`mailbox`] | 7/8, 13/14 | between a shard and the backbone |
 //! | [`shard`] | 4–7, 13–16 | one core: data ring, connections, sessions, turns |
 //! | [`request`], [`uplink`], [`outbound`], [`bucket`], [`wheel`] | 6, 7, 15 | its pure parts |
 //! | [`backbone`] | 8, 13 | Redis: uplink, node stream, directory |
-//! | [`admin`] | | health and metrics |
+//! | [`admin`], [`counters`] | | health and metrics |
 
 #![forbid(unsafe_code)]
 

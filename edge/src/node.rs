@@ -1,13 +1,14 @@
 //! The threads of a node: one per shard, one for the backbone.
 
+use std::cell::Cell;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use monoio::{IoUringDriver, RuntimeBuilder};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
@@ -27,6 +28,9 @@ use crate::uplink::UplinkLimits;
 /// Entries of monoio's own ring: accepts, reads and timers of handshakes and calls.
 const RUNTIME_ENTRIES: u32 = 1024;
 
+/// Bounds of the buckets of histograms, all of which are of seconds.
+const SECONDS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5];
+
 /// What every shard of a node is given.
 struct Parts {
     config: Config,
@@ -39,7 +43,10 @@ struct Parts {
 pub fn run(config: Config) -> Result<()> {
     hub_ring::probe()?;
     let keyring = Keyring::load(&config.auth.keys_dir)?;
-    let recorder = PrometheusBuilder::new().build_recorder();
+    let admin = TcpListener::bind(config.server.admin)
+        .with_context(|| format!("cannot listen on {} (admin)", config.server.admin))?;
+    admin.set_nonblocking(true)?;
+    let recorder = PrometheusBuilder::new().set_buckets(&SECONDS)?.build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder)
         .map_err(|_already| anyhow!("a metrics recorder is installed twice"))?;
@@ -78,7 +85,9 @@ pub fn run(config: Config) -> Result<()> {
         engine = "io_uring",
         "edge node is up"
     );
-    run_backbone(&parts.config, ends, notify, counters, handle)
+    run_backbone(&parts.config, ends, notify, admin, |health| {
+        Admin::new(health, counters, handle)
+    })
 }
 
 /// The body of a shard's thread. A shard that fails takes the process with it: its connections are gone anyway, and
@@ -95,25 +104,32 @@ fn run_shard(
     {
         core_affinity::set_for_current(core);
     }
+    let is_started = Cell::new(false);
     let work = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let mut runtime = RuntimeBuilder::<IoUringDriver>::new()
             .enable_timer()
             .with_entries(RUNTIME_ENTRIES)
             .build()
             .context("cannot start the runtime of a shard")?;
-        runtime.block_on(shard(index, parts, mailbox, shared, report))
+        runtime.block_on(shard(index, parts, mailbox, shared, || {
+            is_started.set(true);
+            // Where another shard has failed nobody listens any more.
+            let _ = report.send(Ok(()));
+        }))
     }));
     match work {
         Ok(Ok(())) => {}
+        // The starter says why, for the first shard that fails.
+        Ok(Err(error)) if !is_started.get() => {
+            let _ = report.send(Err(anyhow!("shard {index}: {error:#}")));
+        }
         Ok(Err(error)) => {
-            if report.send(Err(anyhow!("shard {index}: {error:#}"))).is_err() {
-                tracing::error!(
-                    index,
-                    error = format!("{error:#}"),
-                    "a shard failed, the node ends"
-                );
-                std::process::exit(1);
-            }
+            tracing::error!(
+                index,
+                error = format!("{error:#}"),
+                "a shard failed, the node ends"
+            );
+            std::process::exit(1);
         }
         Err(_) => {
             tracing::error!(index, "a shard panicked, the node ends");
@@ -127,7 +143,7 @@ async fn shard(
     parts: &Parts,
     mailbox: MailboxEnd,
     shared: Arc<SharedCounters>,
-    report: &Sender<Result<()>>,
+    on_start: impl FnOnce(),
 ) -> Result<()> {
     let config = &parts.config;
     let (verifier, sealer) = (Arc::clone(&parts.verifier), Arc::clone(&parts.sealer));
@@ -149,8 +165,7 @@ async fn shard(
         echo: config.server.echo,
     };
     let accepting = monoio::spawn(accept::accept(listener, std::rc::Rc::new(env)));
-    // The starter waits for this; later nobody listens any more.
-    let _ = report.send(Ok(()));
+    on_start();
     shard.run().await?;
     accepting.await;
     Ok(())
@@ -185,8 +200,8 @@ fn run_backbone(
     config: &Config,
     ends: Vec<BackboneEnd>,
     notify: Arc<Notify>,
-    counters: Vec<Arc<SharedCounters>>,
-    metrics: PrometheusHandle,
+    admin_listener: TcpListener,
+    make_admin: impl FnOnce(Arc<Health>) -> Admin,
 ) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -194,10 +209,8 @@ fn run_backbone(
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         let health = Arc::new(Health::default());
-        let listener = TcpListener::bind(config.server.admin)
-            .await
-            .with_context(|| format!("cannot listen on {} (admin)", config.server.admin))?;
-        let admin = Admin::new(Arc::clone(&health), counters, metrics);
+        let admin = make_admin(Arc::clone(&health));
+        let listener = tokio::net::TcpListener::from_std(admin_listener)?;
         tokio::task::spawn_local(admin.clone().run(listener));
         tokio::task::spawn_local(admin.upkeep());
         let settings = BackboneSettings {

@@ -112,7 +112,7 @@ impl Uplink {
 
     /// Hands out the batches that may leave now, at most one per stream.
     pub fn take_ready(&mut self, mut send: impl FnMut(ToBackbone)) {
-        while let Some(index) = self.touched.pop() {
+        for index in self.touched.drain(..) {
             let stream = &mut self.streams[index];
             stream.is_touched = false;
             if stream.in_flight.is_some() {

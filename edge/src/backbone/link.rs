@@ -31,7 +31,9 @@ pub(super) async fn run(state: &Rc<State>, writer: &mut Writer) -> Result<(), Li
         *state.run_id.borrow_mut() = run_id;
         make_node(state, &mut control).await?;
     }
-    pubsub.subscribe(keys::ephemeral(state.node.get())).await?;
+    // This connection has no response timeout of its own: it waits for publications for ever.
+    let subscribed = timeout(response, pubsub.subscribe(keys::ephemeral(state.node.get())));
+    subscribed.await.map_err(|_elapsed| LinkError::Timeout)??;
     keeper::read_meta(state, &mut control).await?;
     // Revocations first: no session may open on a token that was taken back.
     reader::read_revoked(state, &mut control).await?;

@@ -167,6 +167,7 @@ impl State {
 
     fn set_up(&self, is_up: bool) {
         if self.health.is_up.swap(is_up, Ordering::Relaxed) != is_up {
+            metrics::gauge!("hub_edge_backbone_up").set(if is_up { 1.0 } else { 0.0 });
             self.notice(&ToShard::Backbone { is_up });
         }
     }

@@ -4,7 +4,7 @@
 //! before anything newer. Writing it twice is harmless: every change carries its op.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hub_protocol::limits::DIRECTORY_TTL_S;
 use hub_protocol::{Service, keys};
@@ -52,7 +52,9 @@ impl Writer {
             for (_, item) in self.pending.iter().take(count) {
                 add(&mut pipeline, item);
             }
+            let start = Instant::now();
             let answers: Vec<Value> = pipeline.query_async(&mut connection).await?;
+            metrics::histogram!("hub_edge_backbone_roundtrip_seconds").record(start.elapsed());
             self.confirm(state, count, &answers);
         }
     }

@@ -57,6 +57,8 @@ impl Edge {
             }
             std::net::TcpStream::connect(edge.admin).ok().map(drop)
         });
+        // The port is opened first and answers last, when every shard listens.
+        assert_eq!(edge.admin("/healthz").0, 200);
         edge
     }
 
@@ -99,15 +101,20 @@ impl Edge {
     }
 
     /// A value on `/metrics`, summed over its labels.
-    pub fn metric(&self, name: &str) -> f64 {
+    pub fn metric(&self, name: &str) -> u64 {
         let (_, text) = self.admin("/metrics");
         let lines = text.lines().filter(|line| {
             line.strip_prefix(name)
                 .is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '))
         });
         lines
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
             .sum()
+    }
+
+    /// Waits for a value on `/metrics`; shards publish theirs ten times a second.
+    pub fn metric_is(&self, name: &str, wanted: impl Fn(u64) -> bool) {
+        super::eventually(name, || wanted(self.metric(name)).then_some(()));
     }
 
     /// Asks it to end.
