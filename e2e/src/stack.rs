@@ -227,7 +227,11 @@ impl Stack {
             .admin_address()
             .context("an edge has an admin port")?;
         let first = Connection::open(self.edge(0), first).await?;
-        let before = sessions_by_shard(admin).await?;
+        let before = wait::until("the counters have seen the first session", async || {
+            let now = sessions_by_shard(admin).await.ok()?;
+            (now.iter().sum::<f64>() >= 1.0).then_some(now)
+        })
+        .await;
         // The kernel chooses the shard by the connection's addresses: another try is another draw.
         for _ in 0..64 {
             let connection = Connection::open(self.edge(0), second).await?;
