@@ -79,7 +79,7 @@ impl Store {
     /// Runs `body` in one transaction and commits it. `name` is the metric label and the log field. The body runs
     /// again when the transaction lost against another one, so it must not touch anything but its transaction.
     ///
-    /// ```ignore
+    /// ```text
     /// store.run_tx("chat.append", |tx| async move { append(&tx, calls).await }).await?
     /// ```
     ///
