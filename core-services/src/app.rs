@@ -93,7 +93,7 @@ pub async fn run(services: &[Service], config: Config) -> Result<(), Vec<String>
     else {
         return Err(problems);
     };
-    migrate::publish_if_missing(&mut redis, &meta)
+    migrate::publish(&mut redis, &meta)
         .await
         .map_err(|error| one(format!("hub:meta cannot be written: {error}")))?;
 
@@ -153,12 +153,7 @@ fn start(
             tasks,
             ending,
         )),
-        Service::User => Ok(spawn(
-            Profiles::new(parts.store.clone(), &parts.meta),
-            parts,
-            tasks,
-            ending,
-        )),
+        Service::User => Ok(spawn(Profiles::new(parts.store.clone()), parts, tasks, ending)),
     }
 }
 

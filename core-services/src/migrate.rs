@@ -136,8 +136,9 @@ pub async fn publish(redis: &mut impl ConnectionLike, meta: &Meta) -> Result<(),
     pipe.query_async(redis).await
 }
 
-/// Writes `hub:meta` again if something is missing or differs, as after a restart of Redis. True if it was
-/// written. Every services process calls this with its heartbeat.
+/// Writes what `hub:meta` lacks, as after a restart of Redis; true if that was something. Every services process
+/// calls this with its heartbeat. What stands there stays: after a failover, processes that know another epoch
+/// would overwrite each other for ever.
 pub async fn publish_if_missing(redis: &mut impl ConnectionLike, meta: &Meta) -> Result<bool, RedisError> {
     let fields = meta.redis_fields();
     let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
@@ -146,15 +147,13 @@ pub async fn publish_if_missing(redis: &mut impl ConnectionLike, meta: &Meta) ->
         .arg(&names)
         .query_async(redis)
         .await?;
-    let complete = fields
-        .iter()
-        .zip(&stands)
-        .all(|((name, value), stands)| match stands {
-            Some(stands) => *name == field::BATCH_VERSION || stands == value,
-            None => false,
-        });
-    if !complete {
-        publish(redis, meta).await?;
+    if stands.iter().all(Option::is_some) {
+        return Ok(false);
     }
-    Ok(!complete)
+    let mut pipe = redis::pipe();
+    for (name, value) in fields {
+        pipe.cmd("HSETNX").arg(keys::META).arg(name).arg(value).ignore();
+    }
+    pipe.query_async::<()>(redis).await?;
+    Ok(true)
 }

@@ -1,7 +1,8 @@
 //! Accounts, rooms and logins for load runs, without one password hash per user.
 
+use std::fs::{File, Permissions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -24,7 +25,7 @@ use crate::store::{Meta, Store, StoreError, Tx};
 
 /// Life of a seeded login, µs.
 const LOGIN_US: i64 = 24 * 3600 * 1_000_000;
-/// Rows of one statement.
+/// Users or rooms of one transaction.
 const ROWS_MAX: usize = 1000;
 
 /// How much to make.
@@ -53,7 +54,9 @@ struct SeedRoom {
     members: Vec<Member>,
 }
 
-/// Makes everything in one transaction and writes the tokens to `out`, readable by its owner alone.
+/// Makes everything and writes the tokens to `out`, readable by its owner alone. A transaction holds
+/// [`ROWS_MAX`] users or rooms, so that large amounts stay within its time; names are new in each run, so what an
+/// aborted run left does no harm.
 pub async fn run(store: &Store, meta: &Meta, signing: &SigningKey, wanted: Wanted, out: &Path) -> Result<()> {
     if wanted.users < 2 || wanted.members < 2 || wanted.members > wanted.users {
         bail!("at least 2 users, and from 2 to that many members per room");
@@ -67,15 +70,25 @@ pub async fn run(store: &Store, meta: &Meta, signing: &SigningKey, wanted: Wante
     let rooms: Vec<SeedRoom> = (0..wanted.rooms)
         .map(|number| make_room(number, wanted, &users, &mut rng, now))
         .collect();
-    let (users, rooms) = (&users, &rooms);
-    store
-        .run_tx("seed", |tx| async move {
-            insert_users(&tx, users, now).await?;
-            insert_rooms(&tx, rooms, now).await
-        })
-        .await?;
+    let file = private_file(out).with_context(|| format!("cannot write {}", out.display()))?;
+    for users in users.chunks(ROWS_MAX) {
+        store
+            .run_tx(
+                "seed.users",
+                |tx| async move { insert_users(&tx, users, now).await },
+            )
+            .await?;
+    }
+    for rooms in rooms.chunks(ROWS_MAX) {
+        store
+            .run_tx(
+                "seed.rooms",
+                |tx| async move { insert_rooms(&tx, rooms, now).await },
+            )
+            .await?;
+    }
     let key = hmac::Key::new(hmac::HMAC_SHA256, &meta.refresh_key);
-    write_tokens(users, rooms, signing, &key, now, out)
+    write_tokens(file, &users, &rooms, signing, &key, now)
         .with_context(|| format!("cannot write {}", out.display()))
 }
 
@@ -141,15 +154,13 @@ async fn insert_users(tx: &Tx, users: &[SeedUser], now: i64) -> Result<(), Store
          SELECT id, name, name, $3 FROM unnest($1::uuid[], $2::text[]) AS t (id, name)";
     const LOGINS: &str = "INSERT INTO logins (id, user_id, token_hash, rotated_at, created_at, expires_at) \
          SELECT login, id, hash, $4, $4, $5 FROM unnest($1::uuid[], $2::uuid[], $3::bytea[]) AS t (login, id, hash)";
-    for users in users.chunks(ROWS_MAX) {
-        let ids: Vec<Uuid> = users.iter().map(|user| user.id.0).collect();
-        let names: Vec<&str> = users.iter().map(|user| user.name.as_str()).collect();
-        let logins: Vec<Uuid> = users.iter().map(|user| user.login.0).collect();
-        let hashes: Vec<Vec<u8>> = users.iter().map(|user| user.token.hash()).collect();
-        tx.execute(USERS, &[&ids, &names, &now]).await?;
-        tx.execute(LOGINS, &[&logins, &ids, &hashes, &now, &(now + LOGIN_US)])
-            .await?;
-    }
+    let ids: Vec<Uuid> = users.iter().map(|user| user.id.0).collect();
+    let names: Vec<&str> = users.iter().map(|user| user.name.as_str()).collect();
+    let logins: Vec<Uuid> = users.iter().map(|user| user.login.0).collect();
+    let hashes: Vec<Vec<u8>> = users.iter().map(|user| user.token.hash()).collect();
+    tx.execute(USERS, &[&ids, &names, &now]).await?;
+    tx.execute(LOGINS, &[&logins, &ids, &hashes, &now, &(now + LOGIN_US)])
+        .await?;
     Ok(())
 }
 
@@ -164,50 +175,54 @@ async fn insert_rooms(tx: &Tx, rooms: &[SeedRoom], now: i64) -> Result<(), Store
     const MEMBERS: &str = "INSERT INTO members (room, user_id, role, from_seq, changed) \
          SELECT room, user_id, role, 1, pg_current_xact_id() \
          FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS t (room, user_id, role)";
-    for rooms in rooms.chunks(ROWS_MAX) {
-        let ids: Vec<Uuid> = rooms.iter().map(|room| room.room.id.0).collect();
-        let names: Vec<&str> = rooms.iter().map(|room| room.room.name.as_str()).collect();
-        let owners: Vec<Uuid> = rooms.iter().map(|room| room.room.created_by.0).collect();
-        let ops: Vec<Uuid> = rooms.iter().map(|room| room.op.0).collect();
-        let bodies: Vec<String> = rooms
+    let ids: Vec<Uuid> = rooms.iter().map(|room| room.room.id.0).collect();
+    let names: Vec<&str> = rooms.iter().map(|room| room.room.name.as_str()).collect();
+    let owners: Vec<Uuid> = rooms.iter().map(|room| room.room.created_by.0).collect();
+    let ops: Vec<Uuid> = rooms.iter().map(|room| room.op.0).collect();
+    let bodies: Vec<String> = rooms
+        .iter()
+        .map(|room| created_body(room.op, &room.room, &room.members))
+        .collect();
+    tx.execute(ROOMS, &[&ids, &names, &owners, &now]).await?;
+    tx.execute(HEADS, &[&ids, &now]).await?;
+    tx.execute(
+        EVENTS,
+        &[&ids, &owners, &ops, &bodies, &Kind::RoomCreated.number(), &now],
+    )
+    .await?;
+    let stays = || {
+        rooms
             .iter()
-            .map(|room| created_body(room.op, &room.room, &room.members))
-            .collect();
-        tx.execute(ROOMS, &[&ids, &names, &owners, &now]).await?;
-        tx.execute(HEADS, &[&ids, &now]).await?;
-        tx.execute(
-            EVENTS,
-            &[&ids, &owners, &ops, &bodies, &Kind::RoomCreated.number(), &now],
-        )
-        .await?;
-        let stays = || {
-            rooms
-                .iter()
-                .flat_map(|room| room.members.iter().map(move |member| (room, member)))
-        };
-        let at: Vec<Uuid> = stays().map(|(room, _)| room.room.id.0).collect();
-        let who: Vec<Uuid> = stays().map(|(_, member)| member.user.0).collect();
-        let roles: Vec<&str> = stays().map(|(_, member)| member.role.name()).collect();
-        tx.execute(MEMBERS, &[&at, &who, &roles]).await?;
-    }
+            .flat_map(|room| room.members.iter().map(move |member| (room, member)))
+    };
+    let at: Vec<Uuid> = stays().map(|(room, _)| room.room.id.0).collect();
+    let who: Vec<Uuid> = stays().map(|(_, member)| member.user.0).collect();
+    let roles: Vec<&str> = stays().map(|(_, member)| member.role.name()).collect();
+    tx.execute(MEMBERS, &[&at, &who, &roles]).await?;
     Ok(())
+}
+
+/// An empty file that only its owner reads, also if it was there before.
+fn private_file(path: &Path) -> std::io::Result<File> {
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 /// One JSON line each: first the counts, then users with their tokens, then rooms.
 fn write_tokens(
+    file: File,
     users: &[SeedUser],
     rooms: &[SeedRoom],
     signing: &SigningKey,
     key: &hmac::Key,
     now: i64,
-    out: &Path,
 ) -> Result<()> {
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(out)?;
     let mut file = std::io::BufWriter::new(file);
     let now_s = u64::try_from(now / 1_000_000).unwrap_or(0);
     writeln!(

@@ -268,3 +268,57 @@ async fn a_logout_ends_the_login_and_tells_the_edges() {
         "other logins may follow"
     );
 }
+
+/// A batch as a storm makes it: every call gets its own answer in its own place, and each name one account.
+#[tokio::test]
+async fn a_batch_of_many_logins_answers_each_in_its_place() {
+    let world = World::start().await;
+    let first = world.register("ada", "correct horse").await.unwrap();
+    let call = |method: Method, params: Value| Call {
+        header: EnvelopeHeader {
+            address: Address::default(),
+            request: 1,
+            method,
+            user: UserId::NIL,
+            login: LoginId::NIL,
+            session: SessionId::NIL,
+            room: RoomId::NIL,
+        },
+        body: Bytes::from(json!({"id": 1, "method": method.name(), "params": params}).to_string()),
+    };
+    let mut calls = Vec::new();
+    for number in 0..40 {
+        let (name, password) = (format!("user{}", number / 2), format!("password {number}"));
+        calls.push(call(
+            Method::AuthRegister,
+            json!({"username": name, "password": password}),
+        ));
+        let password = ["correct horse", "wrong horse"][number % 2];
+        calls.push(call(
+            Method::AuthLogin,
+            json!({"username": "ada", "password": password}),
+        ));
+    }
+    calls.push(call(
+        Method::AuthRefresh,
+        json!({"refresh_token": first["refresh_token"]}),
+    ));
+    let outcomes = world.auth.write(&calls).await.unwrap();
+    let answers: Vec<_> = outcomes.into_iter().map(answer).collect();
+    assert_eq!(answers.len(), calls.len());
+    for number in 0..40 {
+        let login = &answers[number * 2 + 1];
+        match number % 2 {
+            0 => assert_eq!(login.as_ref().unwrap()["user"]["username"], "ada"),
+            _ => assert_eq!(*login, Err("unauthenticated".to_owned())),
+        }
+    }
+    for pair in 0..20 {
+        let both = [&answers[pair * 4], &answers[pair * 4 + 2]];
+        let made: Vec<_> = both.iter().filter_map(|answer| answer.as_ref().ok()).collect();
+        assert_eq!(made.len(), 1, "{both:?}");
+        assert_eq!(made[0]["user"]["username"], format!("user{pair}"));
+        assert!(both.contains(&&Err("conflict".to_owned())));
+    }
+    assert_eq!(answers[80].as_ref().unwrap()["user"]["username"], "ada");
+}

@@ -32,7 +32,7 @@ struct World {
 impl World {
     async fn start() -> Self {
         let db = Database::fresh().await;
-        let profiles = Profiles::new(db.store.clone(), &db.meta);
+        let profiles = Profiles::new(db.store.clone());
         let user = UserId(Uuid::now_v7());
         let sql = "INSERT INTO users (id, username, display_name, created_at) VALUES ($1, $2, 'Ada', 7)";
         db.client()
@@ -181,8 +181,8 @@ async fn a_sync_returns_what_changed_and_counts_it() {
     let other = Uuid::now_v7();
     write(&client, busy, other, "hello").await;
     write(&client, busy, world.user.0, "mine").await;
-    write(&client, busy, other, "see @ada.l, and not @ada.love").await;
-    write(&client, busy, other, "not @ada.lovelace").await;
+    write(&client, busy, other, "@Ada.L, and not @ada.love: see @ada.l.").await;
+    write(&client, busy, other, "not @ada.lovelace, nor x@ada.l").await;
     let sql = "UPDATE members SET to_seq = 1, changed = pg_current_xact_id() WHERE room = $1";
     client.execute(sql, &[&left]).await.unwrap();
     let page = world.call(Method::Sync, json!({"cursor": cursor})).await.unwrap();
@@ -193,7 +193,7 @@ async fn a_sync_returns_what_changed_and_counts_it() {
         .unwrap();
     assert_eq!((&state["seq"], &state["n"]), (&json!(5), &json!(4)));
     assert_eq!((&state["unread"], &state["mentions"]), (&json!(3), &json!(1)));
-    assert_eq!(state["last_message"]["text"], "not @ada.lovelace");
+    assert_eq!(state["last_message"]["text"], "not @ada.lovelace, nor x@ada.l");
     assert_eq!(page["left"], json!([{"room": left, "seq": 1}]));
     assert_eq!(page["reset"], json!(false));
     let (later, _, _, _) = world.sync(page["cursor"].as_str(), 100).await;
@@ -204,10 +204,40 @@ async fn a_sync_returns_what_changed_and_counts_it() {
 }
 
 #[tokio::test]
+async fn of_several_stays_in_a_room_the_last_one_counts() {
+    let world = World::start().await;
+    let (back, gone) = (world.room().await, world.room().await);
+    let (_, _, cursor, _) = world.sync(None, 100).await;
+    let client = world.db.client().await;
+    let other = Uuid::now_v7();
+    for room in [back, gone] {
+        write(&client, room, other, "unseen").await;
+        let leave = "UPDATE members SET to_seq = 2, changed = pg_current_xact_id() WHERE room = $1";
+        client.execute(leave, &[&room]).await.unwrap();
+    }
+    write(&client, back, other, "meanwhile").await;
+    let join = "INSERT INTO members (room, user_id, role, from_seq, changed) \
+         VALUES ($1, $2, 'member', 4, pg_current_xact_id())";
+    client.execute(join, &[&back, &world.user.0]).await.unwrap();
+    write(&client, back, other, "welcome").await;
+    let page = world.call(Method::Sync, json!({"cursor": cursor})).await.unwrap();
+    assert_eq!(page["left"], json!([{"room": gone, "seq": 2}]));
+    let rooms = page["rooms"].as_array().unwrap();
+    assert_eq!(rooms.len(), 1);
+    assert_eq!(rooms[0]["room"]["id"], back.to_string());
+    assert_eq!(
+        (&rooms[0]["from_seq"], &rooms[0]["unread"]),
+        (&json!(4), &json!(1))
+    );
+}
+
+#[tokio::test]
 async fn a_cursor_of_another_life_means_a_reset() {
     let world = World::start().await;
     world.room().await;
-    for cursor in ["", "nonsense", "another-epoch.ff"] {
+    // The last one is of a transaction that this database has not had yet.
+    let ahead = format!("{}.ffffffffffff", world.db.meta.epoch);
+    for cursor in ["", "nonsense", "another-epoch.ff", &ahead] {
         let (rooms, _, _, reset) = world.sync(Some(cursor), 100).await;
         assert_eq!((rooms.len(), reset), (1, true), "{cursor}");
     }
@@ -234,6 +264,7 @@ async fn no_interleaving_of_transactions_hides_a_change() {
     }
     let other = Uuid::now_v7();
     let mut known: BTreeMap<String, u64> = BTreeMap::new();
+    let reader = world.db.client().await;
     let mut cursor: Option<String> = None;
     for _ in 0..300 {
         let taken: Vec<Uuid> = writers.iter().filter_map(|(_, room)| *room).collect();
@@ -241,9 +272,13 @@ async fn no_interleaving_of_transactions_hides_a_change() {
         let (client, open) = &mut writers[writer];
         match (rng.random_range(0..3), *open) {
             (0, _) => {
+                let committed = heads(&reader).await;
                 let (changed, _, next, _) = world.sync(cursor.as_deref(), rng.random_range(1..5)).await;
                 known.extend(changed);
                 cursor = Some(next);
+                for (room, seq) in committed {
+                    assert!(known[&room] >= seq, "seed {seed}");
+                }
             }
             (_, Some(_)) => {
                 client.batch_execute("COMMIT").await.unwrap();
@@ -266,13 +301,18 @@ async fn no_interleaving_of_transactions_hides_a_change() {
     }
     let (changed, _, _, _) = world.sync(cursor.as_deref(), 100).await;
     known.extend(changed);
-    let client = world.db.client().await;
-    for row in client
+    assert_eq!(known, heads(&reader).await, "seed {seed}");
+}
+
+/// The head of every room, as committed.
+async fn heads(client: &Client) -> BTreeMap<String, u64> {
+    let rows = client
         .query("SELECT room, seq FROM room_heads", &[])
         .await
-        .unwrap()
-    {
+        .unwrap();
+    let head = |row: &tokio_postgres::Row| {
         let (room, seq): (Uuid, i64) = (row.get(0), row.get(1));
-        assert_eq!(known[&room.to_string()], seq.unsigned_abs(), "seed {seed}");
-    }
+        (room.to_string(), seq.unsigned_abs())
+    };
+    rows.iter().map(head).collect()
 }

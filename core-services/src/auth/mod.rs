@@ -6,12 +6,17 @@
 //! | `token` | access and refresh tokens |
 //! | `store` | the only SQL |
 //!
-//! Calls run one after the other, each with a transaction of its own: hashing stays outside of transactions, and a
-//! repeat is harmless (a registration that was stored logs in, a refresh gives the same successor).
+//! Each call has a transaction of its own: hashing stays outside of transactions, and a repeat is harmless (a
+//! registration that was stored logs in, a refresh gives the same successor). Calls with a password run side by
+//! side, as many as there are threads for their hashes; those without do not wait for them.
 
 mod password;
 mod store;
 pub(crate) mod token;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
 use hub_protocol::api::Empty;
@@ -19,9 +24,11 @@ use hub_protocol::api::auth::{Credentials, Refresh, Tokens};
 use hub_protocol::api::user::User;
 use hub_protocol::error::ErrorBody;
 use hub_protocol::limits::{
-    PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, TOKEN_BYTES_MAX, USERNAME_BYTES_MAX, USERNAME_BYTES_MIN,
+    CALL_WAIT_MS_MAX, PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, TOKEN_BYTES_MAX, USERNAME_BYTES_MAX,
+    USERNAME_BYTES_MIN,
 };
 use hub_protocol::{ErrorCode, LoginId, Method, Service, UserId};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::call::{json, now_us, params, refuse};
@@ -36,9 +43,24 @@ use token::{RefreshToken, access_token};
 /// A registration whose answer was lost may be repeated for this long, µs.
 const REGISTER_AGAIN_US: i64 = 10 * 60 * 1_000_000;
 
+/// Calls of one batch whose hash has not begun after this are refused with `busy`: in a storm of logins nobody
+/// waits for the end of the queue any more.
+const HASH_WAIT_MAX: Duration = Duration::from_secs(4);
+const _: () = assert!(HASH_WAIT_MAX.as_secs() * 2_000 <= CALL_WAIT_MS_MAX);
+/// When such a call may come again, milliseconds.
+const BUSY_RETRY_MS: u32 = 2_000;
+
 /// The auth service.
 #[derive(Debug)]
 pub struct Auth {
+    accounts: Arc<Accounts>,
+    /// Calls with a password that are under way at a time. Twice the hashes, so that no thread waits for SQL.
+    side_by_side: usize,
+}
+
+/// What the calls share.
+#[derive(Debug)]
+struct Accounts {
     store: Store,
     passwords: Passwords,
     signing: SigningKey,
@@ -50,16 +72,44 @@ pub struct Auth {
 impl Auth {
     /// The service on a database.
     pub fn new(store: Store, meta: &Meta, config: &AuthConfig, signing: SigningKey) -> Result<Self, String> {
-        Ok(Self {
+        let accounts = Accounts {
             store,
             passwords: Passwords::new(config)?,
             signing,
             refresh_key: hmac::Key::new(hmac::HMAC_SHA256, &meta.refresh_key),
             access_token_s: config.access_token.as_secs(),
             refresh_token_us: i64::try_from(config.refresh_token.as_micros()).unwrap_or(i64::MAX),
+        };
+        Ok(Self {
+            accounts: Arc::new(accounts),
+            side_by_side: config.hash_threads * 2,
         })
     }
 
+    /// Starts calls with a password until enough are under way or one would wait too long; refuses it then.
+    fn start_hashing(
+        &self,
+        waiting: &mut VecDeque<(usize, Call)>,
+        running: &mut JoinSet<(usize, Result<Outcome, WorkError>)>,
+        waited: Duration,
+    ) -> Vec<(usize, Outcome)> {
+        let mut refused = Vec::new();
+        while running.len() < self.side_by_side {
+            let Some((place, call)) = waiting.pop_front() else {
+                break;
+            };
+            if waited > HASH_WAIT_MAX {
+                refused.push((place, busy()));
+                continue;
+            }
+            let accounts = Arc::clone(&self.accounts);
+            running.spawn(async move { (place, accounts.call(&call).await) });
+        }
+        refused
+    }
+}
+
+impl Accounts {
     async fn call(&self, call: &Call) -> Result<Outcome, WorkError> {
         let done = match call.header.method {
             Method::AuthRegister => self.register(call).await?,
@@ -215,18 +265,44 @@ impl Handler for Auth {
     }
 
     async fn write(&self, calls: &[Call]) -> Result<Vec<Outcome>, WorkError> {
-        let mut outcomes = Vec::with_capacity(calls.len());
-        for call in calls {
-            outcomes.push(self.call(call).await?);
+        let began = Instant::now();
+        let mut outcomes: Vec<Option<Outcome>> = calls.iter().map(|_| None).collect();
+        // Bound: `side_by_side`. Dropped, it ends what it runs.
+        let mut running = JoinSet::new();
+        let is_hashed = |call: &Call| matches!(call.header.method, Method::AuthRegister | Method::AuthLogin);
+        let (hashed, others): (Vec<_>, Vec<_>) =
+            calls.iter().enumerate().partition(|(_, call)| is_hashed(call));
+        let mut waiting: VecDeque<(usize, Call)> = hashed
+            .into_iter()
+            .map(|(place, call)| (place, call.clone()))
+            .collect();
+        self.start_hashing(&mut waiting, &mut running, Duration::ZERO);
+        for (place, call) in others {
+            outcomes[place] = Some(self.accounts.call(call).await?);
         }
-        Ok(outcomes)
+        while let Some(done) = running.join_next().await {
+            let (place, outcome) = done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            outcomes[place] = Some(outcome?);
+            for (place, refused) in self.start_hashing(&mut waiting, &mut running, began.elapsed()) {
+                outcomes[place] = Some(refused);
+            }
+        }
+        Ok(outcomes
+            .into_iter()
+            .map(|outcome| outcome.expect("every call ran, or was refused while another ended"))
+            .collect())
     }
 
     async fn read(&self, call: &Call) -> Result<Outcome, WorkError> {
-        self.call(call).await
+        self.accounts.call(call).await
     }
 
     fn forget(&self) {}
+}
+
+fn busy() -> Outcome {
+    let refusal = refuse(ErrorCode::Busy, "too many people log in at the moment");
+    Outcome::refused(refusal.retry_after_ms(BUSY_RETRY_MS))
 }
 
 /// What a new account's name and password must be.

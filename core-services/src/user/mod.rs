@@ -19,22 +19,18 @@ use uuid::Uuid;
 
 use crate::call::{json, params, refuse};
 use crate::service::{Call, Handler, Outcome, WorkError};
-use crate::store::{Meta, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// The user service.
 #[derive(Debug)]
 pub struct Profiles {
     store: Store,
-    epoch: String,
 }
 
 impl Profiles {
     /// The service on a database.
-    pub fn new(store: Store, meta: &Meta) -> Self {
-        Self {
-            store,
-            epoch: meta.epoch.clone(),
-        }
+    pub fn new(store: Store) -> Self {
+        Self { store }
     }
 
     async fn me(&self, call: &Call) -> Result<Result<Me, ErrorBody>, StoreError> {

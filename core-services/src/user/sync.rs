@@ -3,6 +3,8 @@
 //! The cursor is the lowest transaction that was still running when the first page began: whatever commits later
 //! has at least that number, so some rooms come twice and none is missed.
 
+use std::sync::LazyLock;
+
 use hub_protocol::api::message::Message;
 use hub_protocol::api::room::Role;
 use hub_protocol::api::sync::{Left, RoomState, Sync, Synced};
@@ -17,19 +19,18 @@ use crate::call::{json, params, refuse};
 use crate::mutants::Mutant;
 use crate::service::Call;
 use crate::store::StoreError;
+use crate::store::meta::EPOCH_SQL;
 
 /// What an answer needs beside its rooms.
 const FRAME_BYTES: usize = 4 * 1024;
 
-/// The lowest transaction still running, and one row per room that changed, with its last message and counts.
+/// One row per room that changed, with its last message and counts.
 /// `$1` user, `$2` since, `$3` after room, `$4` rows, `$5` counts are exact up to here, `$6` mention of the user.
 const SYNC_SQL: &str = "
 WITH mine AS (
-    SELECT m.room, m.role, m.from_seq, m.to_seq, m.read_seq, m.changed
-    FROM members m
-    WHERE m.user_id = $1 AND m.room > $3
-      AND NOT EXISTS (SELECT 1 FROM members later
-                      WHERE later.user_id = m.user_id AND later.room = m.room AND later.from_seq > m.from_seq)
+    SELECT DISTINCT ON (m.room) m.room, m.role, m.from_seq, m.to_seq, m.read_seq, m.changed
+    FROM members m WHERE m.user_id = $1 AND m.room > $3
+    ORDER BY m.room, m.from_seq DESC
 ), changed AS (
     SELECT mine.room, mine.role, mine.from_seq, mine.to_seq, mine.read_seq, h.seq, h.n,
            greatest(mine.changed, h.changed) AS changed
@@ -37,21 +38,19 @@ WITH mine AS (
     WHERE mine.changed >= $2::text::xid8 OR (mine.to_seq IS NULL AND h.changed >= $2::text::xid8)
     ORDER BY mine.room LIMIT $4
 )
-SELECT pg_snapshot_xmin(pg_current_snapshot())::text,
-       r.id, r.kind, r.name, r.created_by, r.created_at,
+SELECT r.id, r.kind, r.name, r.created_by, r.created_at,
        c.role, c.from_seq, c.to_seq, c.read_seq, c.seq, c.n,
        last.seq, last.n, last.actor, last.op, last.body, last.created_at,
        unread.count, unread.mentions, c.changed::text
-FROM (SELECT 1) one
-LEFT JOIN changed c ON true
-LEFT JOIN rooms r ON r.id = c.room
+FROM changed c
+JOIN rooms r ON r.id = c.room
 LEFT JOIN LATERAL (
     SELECT e.seq, e.n, e.actor, e.op, e.body, e.created_at FROM events e
     WHERE e.room = c.room AND e.n IS NOT NULL AND e.seq >= c.from_seq AND c.to_seq IS NULL
     ORDER BY e.seq DESC LIMIT 1
 ) last ON true
 LEFT JOIN LATERAL (
-    SELECT count(*) AS count, count(*) FILTER (WHERE e.body ~* $6) AS mentions FROM (
+    SELECT count(*) AS count, count(*) FILTER (WHERE strpos(e.body, '@') > 0 AND e.body ~* $6) AS mentions FROM (
         SELECT e.body FROM events e
         WHERE e.room = c.room AND e.n IS NOT NULL AND e.actor <> $1
           AND e.seq > greatest(c.read_seq, c.from_seq - 1) AND c.to_seq IS NULL
@@ -66,106 +65,97 @@ impl Profiles {
             Ok(asked) => asked,
             Err(error) => return Ok(Err(error)),
         };
-        let start = match self.start(&asked) {
-            Ok(start) => start,
-            Err(error) => return Ok(Err(error)),
-        };
         let limit = asked.limit.unwrap_or(SYNC_ROOMS_MAX).clamp(1, SYNC_ROOMS_MAX);
-        let user = call.header.user;
-        let (since, after) = (start.since.to_string(), start.after);
-        let (since, unread) = (&since, i64::from(UNREAD_COUNT_MAX));
-        let rows = self
+        let (asked, user) = (&asked, call.header.user);
+        let found = self
             .store
             .run_read("user.sync", |tx| async move {
-                const NAME: &str = "SELECT username FROM users WHERE id = $1";
-                let name = tx.query_opt(NAME, &[&user.0]).await?;
-                let mention = mention(name.map_or_else(String::new, |row| row.get(0)).as_str());
+                // The epoch comes with the snapshot: after a failover this process may still be the old one.
+                let about = tx.query(about_sql(), &[&user.0]).await?;
+                let about = about.first().ok_or(StoreError::Unfit("no answer".to_owned()))?;
+                let (epoch, mention): (String, String) = (about.get(0), mention(about.get(1)));
+                let snapshot = about.get::<_, String>(2).parse().unwrap_or(0);
+                let start = match Start::read(asked, &epoch, snapshot) {
+                    Ok(start) => start,
+                    Err(error) => return Ok(Err(error)),
+                };
                 // One row more than asked for tells whether there is more.
-                let wanted = i64::from(limit) + 1;
-                tx.query(SYNC_SQL, &[&user.0, since, &after.0, &wanted, &unread, &mention])
-                    .await
+                let (since, wanted) = (start.since.to_string(), i64::from(limit) + 1);
+                let unread = i64::from(UNREAD_COUNT_MAX);
+                let rows = tx
+                    .query(
+                        SYNC_SQL,
+                        &[&user.0, &since, &start.after.0, &wanted, &unread, &mention],
+                    )
+                    .await?;
+                Ok(Ok((start, epoch, rows)))
             })
             .await?;
-        Ok(Ok(self.answer(start, &rows, limit)))
+        Ok(found.map(|(start, epoch, rows)| answer(start, &epoch, &rows, limit)))
     }
+}
 
-    /// Where this page begins; `next` is filled from the snapshot if this is the first page.
-    fn start(&self, asked: &Sync) -> Result<Start, ErrorBody> {
-        if let Some(page) = &asked.page {
-            let page = Page::read(page, &self.epoch)
-                .ok_or_else(|| refuse(ErrorCode::BadRequest, "page: not the `next` of this system"))?;
-            return Ok(Start {
-                since: page.since,
-                after: page.after,
-                next: Some(page.next),
-                reset: page.reset,
-            });
-        }
-        let cursor = asked
-            .cursor
-            .as_ref()
-            .and_then(|text| Cursor::read(text, &self.epoch));
-        Ok(Start {
-            since: cursor.map_or(0, |cursor| cursor.since),
-            after: RoomId::NIL,
-            next: None,
-            reset: cursor.is_none(),
-        })
-    }
+/// The epoch, the caller's name, and the lowest transaction that is still running.
+fn about_sql() -> &'static str {
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "SELECT {EPOCH_SQL}, coalesce((SELECT username FROM users WHERE id = $1), ''), \
+             pg_snapshot_xmin(pg_current_snapshot())::text"
+        )
+    });
+    &SQL
+}
 
-    fn answer(&self, start: Start, rows: &[Row], limit: u32) -> Synced {
-        let snapshot = rows
-            .first()
-            .and_then(|row| row.get::<_, String>(0).parse().ok())
-            .unwrap_or(0);
-        let mut next = start.next.unwrap_or(snapshot);
-        if Mutant::SyncSequence.is_on() {
-            let seen = |row: &Row| row.get::<_, Option<String>>(20)?.parse::<u64>().ok();
-            next = rows
-                .iter()
-                .filter_map(seen)
-                .max()
-                .map_or(start.since, |seen| seen + 1);
-        }
-        let mut synced = Synced {
-            rooms: Vec::new(),
-            left: Vec::new(),
-            cursor: Cursor { since: next }.write(&self.epoch),
-            next: None,
-            reset: start.reset,
+fn answer(start: Start, epoch: &str, rows: &[Row], limit: u32) -> Synced {
+    let mut next = start.next;
+    if Mutant::SyncSequence.is_on() {
+        let seen = |row: &Row| row.get::<_, String>(19).parse::<u64>().ok();
+        let before = if start.after.is_nil() {
+            start.since
+        } else {
+            start.next
         };
-        let mut bytes = FRAME_BYTES;
-        let mut last = start.after;
-        for (number, row) in (0..).zip(
-            rows.iter()
-                .filter(|row| row.get::<_, Option<uuid::Uuid>>(1).is_some()),
-        ) {
-            let state = state(row);
-            let len = json(&state).len();
-            if number >= limit || (bytes + len > RESULT_BYTES_MAX && number > 0) {
-                let page = Page {
-                    after: last,
-                    since: start.since,
-                    next,
-                    reset: start.reset,
-                };
-                synced.next = Some(page.write(&self.epoch));
-                break;
-            }
-            bytes += len;
-            last = state.room.id;
-            match row.get::<_, Option<i64>>(8) {
-                // A room that was left before the first sync of a client is nothing to him.
-                Some(_) if start.reset => {}
-                Some(to_seq) => synced.left.push(Left {
-                    room: state.room.id,
-                    seq: to_seq.unsigned_abs(),
-                }),
-                None => synced.rooms.push(state),
-            }
-        }
-        synced
+        next = rows
+            .iter()
+            .filter_map(seen)
+            .map(|seen| seen + 1)
+            .fold(before, u64::max);
     }
+    let mut synced = Synced {
+        rooms: Vec::new(),
+        left: Vec::new(),
+        cursor: Cursor { since: next }.write(epoch),
+        next: None,
+        reset: start.reset,
+    };
+    let mut bytes = FRAME_BYTES;
+    let mut last = start.after;
+    for (number, row) in (0..).zip(rows) {
+        let state = state(row);
+        let len = json(&state).len();
+        if number >= limit || (bytes + len > RESULT_BYTES_MAX && number > 0) {
+            let page = Page {
+                after: last,
+                since: start.since,
+                next,
+                reset: start.reset,
+            };
+            synced.next = Some(page.write(epoch));
+            break;
+        }
+        bytes += len;
+        last = state.room.id;
+        match row.get::<_, Option<i64>>(7) {
+            // A room that was left before the first sync of a client is nothing to him.
+            Some(_) if start.reset => {}
+            Some(to_seq) => synced.left.push(Left {
+                room: state.room.id,
+                seq: to_seq.unsigned_abs(),
+            }),
+            None => synced.rooms.push(state),
+        }
+    }
+    synced
 }
 
 /// Where a page begins.
@@ -173,32 +163,57 @@ impl Profiles {
 struct Start {
     since: u64,
     after: RoomId,
-    /// The cursor that the whole sync returns, if a page before has fixed it.
-    next: Option<u64>,
+    /// The cursor that the whole sync returns: fixed by its first page.
+    next: u64,
     reset: bool,
+}
+
+impl Start {
+    /// From what the client sent. A cursor of another epoch, or of a transaction that this database has not had
+    /// yet, means everything from the start.
+    fn read(asked: &Sync, epoch: &str, snapshot: u64) -> Result<Self, ErrorBody> {
+        if let Some(page) = &asked.page {
+            let page = Page::read(page, epoch)
+                .ok_or_else(|| refuse(ErrorCode::BadRequest, "page: not the `next` of this system"))?;
+            return Ok(Self {
+                since: page.since,
+                after: page.after,
+                next: page.next,
+                reset: page.reset,
+            });
+        }
+        let cursor = asked.cursor.as_ref().and_then(|text| Cursor::read(text, epoch));
+        let cursor = cursor.filter(|cursor| cursor.since <= snapshot || Mutant::SyncSequence.is_on());
+        Ok(Self {
+            since: cursor.map_or(0, |cursor| cursor.since),
+            after: RoomId::NIL,
+            next: snapshot,
+            reset: cursor.is_none(),
+        })
+    }
 }
 
 fn state(row: &Row) -> RoomState {
     let number = |index: usize| row.get::<_, Option<i64>>(index).unwrap_or(0).unsigned_abs();
     let count = |index: usize| u32::try_from(number(index)).unwrap_or(u32::MAX);
-    let room = room(row, 1);
-    let last_message = row.get::<_, Option<i64>>(12).map(|seq| Message {
+    let room = room(row, 0);
+    let last_message = row.get::<_, Option<i64>>(11).map(|seq| Message {
         room: room.id,
         seq: seq.unsigned_abs(),
-        n: number(13),
-        sender: UserId(row.get(14)),
-        client_message_id: Op(row.get(15)),
-        text: row.get(16),
-        created_at: row.get(17),
+        n: number(12),
+        sender: UserId(row.get(13)),
+        client_message_id: Op(row.get(14)),
+        text: row.get(15),
+        created_at: row.get(16),
     });
     RoomState {
-        seq: number(10),
-        n: number(11),
-        from_seq: number(7),
-        role: Role::find(row.get(6)).unwrap_or(Role::Reader),
-        read_seq: number(9),
-        unread: count(18),
-        mentions: count(19),
+        seq: number(9),
+        n: number(10),
+        from_seq: number(6),
+        role: Role::find(row.get(5)).unwrap_or(Role::Reader),
+        read_seq: number(8),
+        unread: count(17),
+        mentions: count(18),
         last_message,
         room,
     }
@@ -206,5 +221,7 @@ fn state(row: &Row) -> RoomState {
 
 /// A pattern for `@name` as a word; names hold nothing that a pattern would read otherwise but dots.
 fn mention(name: &str) -> String {
-    format!("@{}($|[^a-z0-9_.-])", name.replace('.', "\\."))
+    // Not inside of an address (`x@name`), nor the start of a longer name; a full stop may follow.
+    let name = name.replace('.', "\\.");
+    format!("(?<![a-z0-9_.@-])@{name}(?![a-z0-9_])(?![.-]+[a-z0-9_])")
 }

@@ -264,7 +264,7 @@ pub(super) async fn upkeep(mut redis: MultiplexedConnection, order: Order) -> Re
         .arg(WORKER_LIVE_MS);
     let ((now_ms, live),): ((u64, usize),) = pipe.query_async(redis).await?;
     if migrate::publish_if_missing(redis, &meta).await? {
-        tracing::warn!("hub:meta was missing or stale and was written again");
+        tracing::warn!("hub:meta was missing and was written again");
     }
 
     let mut pipe = redis::pipe();
