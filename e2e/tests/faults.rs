@@ -128,6 +128,12 @@ async fn calls_are_refused_as_unavailable_while_redis_is_down() -> Result<()> {
     let [account] = stack.accounts().await?;
     let mut connection = Connection::open(stack.edge(0), &account).await?;
     stack.redis.kill()?;
+    // A call before the edge has noticed stays unanswered: its outcome is unknown.
+    wait::until("the edge has noticed", async || {
+        let up = stack.edge_metric(0, "hub_edge_backbone_up").await.ok()?;
+        (up < 0.5).then_some(())
+    })
+    .await;
     wait::until("a call is refused", async || {
         let answer = connection.call("user.me", None, json!({})).await.ok()?;
         (answer["error"]["code"] == "unavailable").then_some(())
