@@ -61,17 +61,17 @@ impl RequestReader {
         self.tape = Some(tape.reset());
         result
     }
+}
 
-    /// The `token` of the params of the text that was read last: what `session.open` carries.
-    pub fn read_token(&mut self, text: &[u8]) -> Option<String> {
-        #[derive(serde::Deserialize)]
-        struct Open {
-            params: hub_protocol::api::session::Open,
-        }
-        serde_json::from_slice::<Open>(text)
-            .ok()
-            .map(|open| open.params.token)
+/// The `token` in the params of `session.open` and `session.refresh`.
+pub fn read_token(text: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Open {
+        params: hub_protocol::api::session::Open,
     }
+    serde_json::from_slice::<Open>(text)
+        .ok()
+        .map(|open| open.params.token)
 }
 
 fn bad(id: Option<u64>, message: &'static str) -> BadRequest {
@@ -83,10 +83,9 @@ fn bad(id: Option<u64>, message: &'static str) -> BadRequest {
 }
 
 fn envelope(tape: &Tape<'_>) -> Result<Request, BadRequest> {
-    let mut nodes = tape.0.iter();
-    let Some(Node::Object { .. }) = nodes.next() else {
+    if !matches!(tape.0.first(), Some(Node::Object { .. })) {
         return Err(bad(None, "a request is a JSON object"));
-    };
+    }
     let value = tape.as_value();
     let object = value.as_object().ok_or(bad(None, "a request is a JSON object"))?;
     let (mut id, mut method, mut room) = (None, None, None);

@@ -1,33 +1,26 @@
 //! The ring itself: one io_uring, one table of registered descriptors, one arena.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use io_uring::types::Fixed;
-use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
+use io_uring::{IoUring, Probe, opcode, squeue};
 
 use crate::arena::{Arena, Received};
+use crate::completions::State;
 use crate::config::Config;
 use crate::error::{AttachError, SetupError};
+use crate::gather::{Gather, PIECES_MAX};
 use crate::segment::Piece;
 use crate::stats::Stats;
-use crate::table::{
-    CLOSE, ConnectionId, GENERATION_MASK, POLL_IN, POLL_OUT, Phase, Row, Tag, split_user_data, user_data,
-};
+use crate::table::{ConnectionId, POLL_IN, POLL_OUT, Phase, Row, Tag, user_data};
 use crate::wake::WakeHandle;
-
-/// The most pieces in one send; what is more waits for the next.
-pub const PIECES_MAX: usize = 16;
 
 /// The send finishes inside the submit, takes all or reports how much, and never raises a signal.
 /// Without `MSG_WAITALL` a short send would count as success and bytes would be lost silently.
 const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
-
-/// A poll that reports one of these reports nothing after it.
-const END_EVENTS: i32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as i32;
 
 /// What [`Ring::reap`] found. Reuse one value: the lists keep their memory.
 #[derive(Debug, Default)]
@@ -58,27 +51,12 @@ pub struct Ring {
     gathers_used: usize,
     /// Keeps what queued sends point to alive until they were submitted.
     queued: Vec<(ConnectionId, usize)>,
+    /// Entries of the list of short sends that are counted.
+    counted_shorts: usize,
     pieces: Vec<Piece>,
     sends_max: usize,
     /// The kernel ties the ring to the thread that made it.
     not_send: PhantomData<*const ()>,
-}
-
-/// What completions change.
-struct State {
-    rows: Vec<Row>,
-    readable: VecDeque<u32>,
-    rearm: Vec<u32>,
-    writable: Vec<ConnectionId>,
-    released: Vec<ConnectionId>,
-    short: Vec<(ConnectionId, i32)>,
-    arena: Arena,
-    stats: Stats,
-}
-
-struct Gather {
-    header: libc::msghdr,
-    ranges: [libc::iovec; PIECES_MAX],
 }
 
 /// Finds out whether this machine can run a ring. Cheap; makes one and drops it.
@@ -159,6 +137,7 @@ impl Ring {
             gathers,
             gathers_used: 0,
             queued: Vec::with_capacity(sends_max),
+            counted_shorts: 0,
             pieces: Vec::with_capacity(sends_max),
             sends_max,
             not_send: PhantomData,
@@ -350,7 +329,6 @@ impl Ring {
         self.queued.push((id, bytes));
         self.push(&entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(tag))?;
         self.state.stats.sends += 1;
-        self.state.stats.sent_bytes += bytes as u64;
         Ok(pieces.len())
     }
 
@@ -358,6 +336,7 @@ impl Ring {
     /// `on_short` hears of the others.
     pub fn flush(&mut self, mut on_short: impl FnMut(ConnectionId, Short)) -> io::Result<()> {
         self.submit_sends()?;
+        self.counted_shorts = 0;
         for (id, result) in self.state.short.drain(..) {
             let short = match usize::try_from(result) {
                 Ok(taken) => Short::Taken(taken),
@@ -436,6 +415,7 @@ impl Ring {
         if !self.queued.is_empty() {
             self.enter(false)?;
             self.drain();
+            self.count_sent();
             self.queued.clear();
             self.pieces.clear();
             self.gathers_used = 0;
@@ -495,20 +475,22 @@ impl Ring {
             self.state.on_completion(&completion);
         }
         self.state.stats.completions += count as u64;
-        if !self.state.short.is_empty() {
-            self.account_short();
-        }
         count
     }
 
-    /// Takes what was not sent out of the count of sent bytes.
-    fn account_short(&mut self) {
-        for (id, result) in &self.state.short {
-            if let Some(&(_, bytes)) = self.queued.iter().find(|(queued, _)| queued == id) {
-                let taken = u64::try_from(*result).unwrap_or(0);
-                self.state.stats.sent_bytes -= bytes as u64 - taken;
+    /// Counts the bytes of the submitted sends, less what was not taken. Failures come in the order of their sends, so
+    /// that one walk finds them all.
+    fn count_sent(&mut self) {
+        let sent: usize = self.queued.iter().map(|(_, bytes)| bytes).sum();
+        let mut queued = self.queued.iter();
+        let mut untaken = 0;
+        for (id, result) in self.state.short.iter().skip(self.counted_shorts) {
+            if let Some((_, bytes)) = queued.find(|(queued, _)| queued == id) {
+                untaken += bytes - usize::try_from(*result).unwrap_or(0).min(*bytes);
             }
         }
+        self.counted_shorts = self.state.short.len();
+        self.state.stats.sent_bytes += (sent - untaken) as u64;
     }
 }
 
@@ -517,129 +499,5 @@ impl fmt::Debug for Ring {
         f.debug_struct("Ring")
             .field("stats", &self.state.stats)
             .finish_non_exhaustive()
-    }
-}
-
-impl State {
-    fn new(connections: u32, arena: Arena) -> Self {
-        Self {
-            rows: vec![Row::VACANT; connections as usize],
-            readable: VecDeque::new(),
-            rearm: Vec::new(),
-            writable: Vec::new(),
-            released: Vec::new(),
-            short: Vec::new(),
-            arena,
-            stats: Stats::default(),
-        }
-    }
-
-    fn find_open(&mut self, id: ConnectionId) -> Option<&mut Row> {
-        self.rows
-            .get_mut(id.slot as usize)
-            .filter(|row| row.is_open(id.generation))
-    }
-
-    fn on_completion(&mut self, completion: &cqueue::Entry) {
-        let Some((tag, slot, generation_bits)) = split_user_data(completion.user_data()) else {
-            return;
-        };
-        if tag == Tag::Receive {
-            self.on_received(slot, completion.result());
-            return;
-        }
-        let Some(row) = self.rows.get_mut(slot as usize) else {
-            return;
-        };
-        if !row.is_owner(generation_bits) {
-            return;
-        }
-        let id = ConnectionId {
-            slot,
-            generation: row.generation(),
-        };
-        debug_assert_eq!(id.generation & GENERATION_MASK, generation_bits);
-        match tag {
-            Tag::PollIn => {
-                let ended = !cqueue::more(completion.flags());
-                if ended {
-                    row.pending &= !POLL_IN;
-                }
-                if row.phase() == Phase::Open {
-                    if completion.result() > 0 && completion.result() & END_EVENTS != 0 {
-                        row.on_ending();
-                    }
-                    if completion.result() != 0 && row.on_readable() {
-                        self.readable.push_back(slot);
-                    }
-                    if ended {
-                        self.rearm.push(slot);
-                    }
-                }
-            }
-            Tag::PollOut => {
-                row.pending &= !POLL_OUT;
-                if row.phase() == Phase::Open {
-                    self.writable.push(id);
-                }
-            }
-            Tag::Send => {
-                self.stats.short_sends += 1;
-                self.short.push((id, completion.result()));
-            }
-            Tag::Close => row.pending &= !CLOSE,
-            Tag::Cancel | Tag::Receive => {}
-        }
-        if self.rows[slot as usize].try_release() {
-            self.stats.released += 1;
-            self.released.push(id);
-        }
-    }
-
-    /// A receive is in. A full slice means that there may be more, and so does an end that was reported together
-    /// with bytes: the connection goes to the end of the list, which is also what keeps a loud one from crowding
-    /// out the others.
-    fn on_received(&mut self, index: u32, result: i32) {
-        let Some(id) = self.arena.finish(index, result) else {
-            return;
-        };
-        let Ok(len) = u32::try_from(result) else { return };
-        self.stats.received_bytes += u64::from(len);
-        let (slot, is_full) = (id.slot, len == self.arena.slice_bytes());
-        let is_relisted = self
-            .find_open(id)
-            .filter(|row| is_full || (len > 0 && row.is_ending()))
-            .is_some_and(Row::on_readable);
-        if is_relisted {
-            self.readable.push_back(slot);
-        }
-    }
-}
-
-impl Gather {
-    fn empty() -> Self {
-        let nothing = libc::iovec {
-            iov_base: std::ptr::null_mut(),
-            iov_len: 0,
-        };
-        // SAFETY: all zeroes is a valid msghdr: null pointers and zero lengths.
-        let header = unsafe { std::mem::zeroed() };
-        Self {
-            header,
-            ranges: [nothing; PIECES_MAX],
-        }
-    }
-
-    /// Points the header at the pieces. The gather lies in a box and does not move until it is sent.
-    fn fill(&mut self, pieces: &[Piece]) {
-        for (range, piece) in self.ranges.iter_mut().zip(pieces) {
-            let slice = piece.as_slice();
-            *range = libc::iovec {
-                iov_base: slice.as_ptr().cast_mut().cast(),
-                iov_len: slice.len(),
-            };
-        }
-        self.header.msg_iov = self.ranges.as_mut_ptr();
-        self.header.msg_iovlen = pieces.len();
     }
 }

@@ -19,15 +19,19 @@
 //! | where | argument |
 //! |---|---|
 //! | `engine.rs`, pushing entries | receives and sends carry `MSG_DONTWAIT`: the kernel finishes them inside the submit and never keeps their pointers; arena, message headers and pieces live in `self` until after it |
+//! | `gather.rs`, `zeroed` | all zeroes is a message header without memory |
+//! | `engine.rs`, `getrlimit` | writes into a local of the right type |
 //! | `engine.rs`, `enter` | a plain system call on a ring of this thread; no argument points to memory |
 //! | `segment.rs` | a block is append-only: ranges that pieces can see are never written again, and a block starts over only when no piece is left |
 //! | `handover.rs` | a stream that gives its descriptor up is the only owner before, and we are after |
 //! | `wake.rs` | `eventfd` returns a descriptor that nobody else owns |
 
 mod arena;
+mod completions;
 mod config;
 mod engine;
 mod error;
+mod gather;
 mod handover;
 mod segment;
 mod stats;
@@ -36,8 +40,9 @@ mod wake;
 
 pub use arena::{Inbound, Received};
 pub use config::Config;
-pub use engine::{PIECES_MAX, Ready, Ring, Short, probe};
+pub use engine::{Ready, Ring, Short, probe};
 pub use error::{AttachError, SetupError};
+pub use gather::PIECES_MAX;
 pub use handover::from_monoio;
 pub use segment::{Piece, SegmentWriter};
 pub use stats::Stats;

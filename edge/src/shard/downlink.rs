@@ -10,9 +10,9 @@ use hub_ring::{ConnectionId, Piece};
 
 use super::Now;
 use super::call::{Answer, Call};
-use super::table::{Row, State};
+use super::table::{Connection, Row, State};
 use super::world::World;
-use crate::mailbox::{ToBackbone, ToShard};
+use crate::mailbox::ToShard;
 use crate::outbound::Class;
 use crate::uplink::Uplink;
 
@@ -192,19 +192,10 @@ impl World {
         }
         let ids: Vec<_> = self.table.ids().collect();
         for id in ids {
-            let address = self.address(id);
-            let Some(connection) = self.table.find(id) else {
-                continue;
-            };
-            if matches!(connection.state, State::Open | State::Opening { .. }) {
-                connection.registered_ms = now.ms;
-                let (user, session) = (connection.user, connection.session);
-                self.to_backbone.push_back(ToBackbone::Register {
-                    user,
-                    address,
-                    session,
-                    sweep: false,
-                });
+            let has_session =
+                |connection: &mut Connection| matches!(connection.state, State::Open | State::Opening { .. });
+            if self.table.find(id).is_some_and(has_session) {
+                self.register(id, false, now);
             }
         }
     }
@@ -220,9 +211,7 @@ impl World {
         self.revoked.insert(login, now.ms);
         let ids: Vec<_> = self.table.ids().collect();
         for id in ids {
-            let is_his = |connection: &mut super::table::Connection| {
-                connection.login == login && !connection.user.is_nil()
-            };
+            let is_his = |connection: &mut Connection| connection.login == login && !connection.user.is_nil();
             if self.table.find(id).is_some_and(is_his) {
                 self.close(id, CloseCode::Revoked, now);
             }

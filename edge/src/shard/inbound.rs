@@ -17,7 +17,7 @@ use super::world::{CLOSE_MS, World};
 use crate::auth::Caller;
 use crate::bucket::Verdict;
 use crate::outbound::Class;
-use crate::request::Request;
+use crate::request::{Request, read_token};
 use crate::uplink::Offer;
 
 /// Tells a client when to try again after `busy` or `unavailable`, milliseconds.
@@ -223,8 +223,8 @@ impl World {
         self.refuse(id, Some(request.id), error, now);
     }
 
-    fn verify(&mut self, text: &[u8], now: Now) -> Result<Caller, ErrorBody> {
-        let token = self.reader.read_token(text);
+    fn verify(&self, text: &[u8], now: Now) -> Result<Caller, ErrorBody> {
+        let token = read_token(text);
         let token = token
             .ok_or_else(|| ErrorBody::new(ErrorCode::BadRequest, "`params.token` is an access token"))?;
         match self.verifier.verify(&token, now.wall_s()) {

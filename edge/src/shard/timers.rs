@@ -12,7 +12,6 @@ use hub_ws::frame::Opcode;
 use super::Now;
 use super::table::{Connection, Row, State};
 use super::world::{CLOSE_MS, World};
-use crate::mailbox::ToBackbone;
 
 /// The directory entry of a session is rewritten this often, milliseconds.
 const SWEEP_MS: u64 = DIRECTORY_SWEEP_S * 1000;
@@ -83,19 +82,11 @@ impl World {
             connection.pinged_ms = now.ms;
             self.push_control(id, Opcode::Ping, b"");
         }
-        let address = self.address(id);
-        let Some(connection) = self.table.find(id) else {
-            return;
+        let is_due = |connection: &mut Connection| {
+            connection.state == State::Open && now.ms >= connection.registered_ms + SWEEP_MS
         };
-        if connection.state == State::Open && now.ms >= connection.registered_ms + SWEEP_MS {
-            connection.registered_ms = now.ms;
-            let (user, session) = (connection.user, connection.session);
-            self.to_backbone.push_back(ToBackbone::Register {
-                user,
-                address,
-                session,
-                sweep: true,
-            });
+        if self.table.find(id).is_some_and(is_due) {
+            self.register(id, true, now);
         }
     }
 }

@@ -312,7 +312,6 @@ impl World {
 
     /// Opens a session: it is answered when its directory entry is written.
     pub(super) fn open_session(&mut self, id: ConnectionId, request: u64, caller: Caller, now: Now) {
-        let address = self.address(id);
         let Some(connection) = self.table.find(id) else {
             return;
         };
@@ -321,13 +320,22 @@ impl World {
         connection.login = caller.login;
         connection.session = SessionId(Uuid::now_v7());
         connection.expires_at = caller.expires_at;
+        self.register(id, false, now);
+    }
+
+    /// Has the session's directory entry written.
+    pub(super) fn register(&mut self, id: ConnectionId, sweep: bool, now: Now) {
+        let address = self.address(id);
+        let Some(connection) = self.table.find(id) else {
+            return;
+        };
         connection.registered_ms = now.ms;
         let (user, session) = (connection.user, connection.session);
         self.to_backbone.push_back(ToBackbone::Register {
             user,
             address,
             session,
-            sweep: false,
+            sweep,
         });
     }
 
