@@ -8,7 +8,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum SetupError {
     /// Seccomp or a sysctl denies it.
-    #[error("io_uring is forbidden here ({0}): allow io_uring_setup, io_uring_enter and io_uring_register")]
+    #[error("io_uring is forbidden here: allow io_uring_setup, io_uring_enter and io_uring_register")]
     Forbidden(#[source] io::Error),
     /// The kernel does not know a flag or an operation.
     #[error("the kernel lacks {0}: Linux 6.1 or newer is needed")]
