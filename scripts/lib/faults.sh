@@ -11,6 +11,12 @@ load_stack_down() { HUB_RUN=$RUN "$HUB_ROOT/scripts/down" --purge >&2; }
 
 env_of() { sed -n "s/^$1=//p" "$RUN/env"; }
 
+# stack_redis COMMAND...: asks the Redis of the stack.
+stack_redis() {
+  REDISCLI_AUTH=$(sed -n 's/^REDIS_PASSWORD=//p' "$RUN/settings") \
+    redis-cli -h 127.0.0.1 -p "$(sed -n 's/^REDIS_PORT=//p' "$RUN/settings")" "$@"
+}
+
 # seed OUT USERS ROOMS MEMBERS
 seed() {
   "$HUB_BIN/hub-services" seed --database "$(env_of DATABASE_URL)" --redis "$(env_of REDIS_URL)" \
@@ -57,8 +63,7 @@ fault() {
   if [ -n "$victim" ]; then
     kill -KILL "$victim"
   else
-    REDISCLI_AUTH=$(sed -n 's/^REDIS_PASSWORD=//p' "$RUN/settings") \
-      redis-cli -h 127.0.0.1 -p "$(sed -n 's/^REDIS_PORT=//p' "$RUN/settings")" FLUSHALL >/dev/null
+    stack_redis FLUSHALL >/dev/null
   fi
   [ "$paused" = "$victim" ] || kill -CONT "$paused"
   say "$kind struck with $unacked sends unanswered"
