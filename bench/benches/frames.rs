@@ -24,7 +24,7 @@ fn decode(c: &mut Criterion) {
                 || input.clone(),
                 |input| {
                     let (mut at, mut sum) = (0, 0);
-                    while let Ok(Some(Item::Text(text))) = decoder.decode(input, &mut at, 1 << 16) {
+                    while let Ok(Some(Item::Text(text))) = decoder.decode(input, &mut at, 1 << 16, None) {
                         sum += text.len();
                     }
                     assert_eq!(at, input.len());

@@ -74,6 +74,8 @@ counters! {
     closed_heartbeat: counter, "hub_edge_closed_heartbeat_total", "Connections closed after silence";
     closed_protocol: counter, "hub_edge_closed_protocol_total", "Connections closed for breaking the protocol";
     closed: counter, "hub_edge_closed_total", "Connections closed for whatever reason";
+    deflated: counter, "hub_edge_deflated_total", "Frames that were compressed";
+    deflate_saved_bytes: counter, "hub_edge_deflate_saved_bytes_total", "Bytes that compression saved, each frame once";
     syncs: counter, "hub_edge_system_syncs_total", "Notices to sync sent to sessions";
     mailbox_lost: counter, "hub_edge_mailbox_lost_total", "Times that the mailbox of the shard overflowed";
 }

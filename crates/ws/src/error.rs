@@ -32,6 +32,9 @@ pub enum ProtocolError {
     /// A text or a close reason that is not UTF-8 (§8.1).
     #[error("invalid UTF-8")]
     Utf8,
+    /// A compressed message that does not inflate (RFC 7692 §7.2.2).
+    #[error("compressed data")]
+    Deflate,
     /// A message above the limit.
     #[error("message too large")]
     TooLarge,
@@ -41,7 +44,7 @@ impl ProtocolError {
     /// The code to close with (§7.4.1).
     pub const fn close_code(self) -> u16 {
         match self {
-            Self::Utf8 => 1007,
+            Self::Utf8 | Self::Deflate => 1007,
             Self::TooLarge => 1009,
             _ => 1002,
         }

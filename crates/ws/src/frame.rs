@@ -64,6 +64,9 @@ pub const HEADER_BYTES_MAX: usize = 14;
 /// Length of the longest payload of a control frame, bytes (§5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 
+/// The first reserved bit: of a data frame that starts a compressed message (RFC 7692 §6).
+const RSV1: u8 = 0x40;
+
 /// An encoded header.
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
@@ -75,6 +78,14 @@ impl Header {
     /// The header of an unmasked frame that is a whole message: what a server sends.
     pub fn server(opcode: Opcode, payload_bytes: usize) -> Self {
         Self::new(opcode, true, payload_bytes, None)
+    }
+
+    /// The header of a whole message that is compressed (RFC 7692 §6.1): RSV1 is set.
+    pub fn server_deflated(opcode: Opcode, payload_bytes: usize) -> Self {
+        let mut header = Self::server(opcode, payload_bytes);
+        let [first, ..] = &mut header.bytes;
+        *first |= RSV1;
+        header
     }
 
     /// Any header.
@@ -144,22 +155,30 @@ pub fn close_payload(code: u16, reason: &str) -> ([u8; CONTROL_BYTES_MAX], usize
 pub(crate) struct Head {
     pub(crate) opcode: Opcode,
     pub(crate) is_final: bool,
+    /// Starts a compressed message.
+    pub(crate) is_deflated: bool,
     pub(crate) mask: Option<[u8; 4]>,
     pub(crate) payload_bytes: u64,
 }
 
 impl Head {
     /// Reads a header and its length from the front; `None` if bytes are missing. What is wrong is said as soon as
-    /// its octet is there.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Option<(Self, usize)>, ProtocolError> {
+    /// its octet is there. `has_deflate`: permessage-deflate was negotiated.
+    pub(crate) fn read(bytes: &[u8], has_deflate: bool) -> Result<Option<(Self, usize)>, ProtocolError> {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
         // RFC 6455 §5.2: reserved bits are zero unless an extension gives them a meaning.
-        if first & 0x70 != 0 {
+        let allowed = if has_deflate { RSV1 } else { 0 };
+        if first & 0x70 & !allowed != 0 {
             return Err(ProtocolError::ReservedBit);
         }
         let opcode = Opcode::find(first & 0x0F).ok_or(ProtocolError::ReservedOpcode)?;
+        // RFC 7692 §6.1: only the first frame of a data message has it.
+        let is_deflated = first & RSV1 != 0;
+        if is_deflated && (opcode.is_control() || opcode == Opcode::Continuation) {
+            return Err(ProtocolError::ReservedBit);
+        }
         let is_final = first & 0x80 != 0;
         if opcode.is_control() && !is_final {
             return Err(ProtocolError::Control);
@@ -201,6 +220,7 @@ impl Head {
                 Self {
                     opcode,
                     is_final,
+                    is_deflated,
                     mask: None,
                     payload_bytes,
                 },
@@ -214,6 +234,7 @@ impl Head {
             Self {
                 opcode,
                 is_final,
+                is_deflated,
                 mask: Some(*mask),
                 payload_bytes,
             },
@@ -267,10 +288,10 @@ mod tests {
             let (is_final, len) = if opcode.is_control() { (true, len.min(125)) } else { (is_final, len) };
             let header = Header::new(opcode, is_final, len, mask);
             for cut in 0..header.as_slice().len() {
-                prop_assert_eq!(Head::read(&header.as_slice()[..cut]), Ok(None));
+                prop_assert_eq!(Head::read(&header.as_slice()[..cut], false), Ok(None));
             }
-            let head = Head { opcode, is_final, mask, payload_bytes: len as u64 };
-            prop_assert_eq!(Head::read(header.as_slice()), Ok(Some((head, header.as_slice().len()))));
+            let head = Head { opcode, is_final, is_deflated: false, mask, payload_bytes: len as u64 };
+            prop_assert_eq!(Head::read(header.as_slice(), false), Ok(Some((head, header.as_slice().len()))));
         }
     }
 }

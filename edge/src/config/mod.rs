@@ -15,6 +15,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use hub_protocol::limits;
 use thiserror::Error;
 
+use crate::shard::DeflateSettings;
 use raw::Raw;
 
 /// The commented default, as it is shipped.
@@ -49,6 +50,8 @@ pub struct Config {
     pub auth: Auth,
     /// Batches on the way up.
     pub uplink: Uplink,
+    /// Compression.
+    pub deflate: DeflateSettings,
     /// What a client may do.
     pub limits: Limits,
     raw: Raw,
@@ -271,6 +274,11 @@ impl TryFrom<Raw> for Config {
                 leeway_s: within("auth.leeway_s", raw.auth.leeway_s, 0, 60)?,
             },
             uplink: uplink(&raw.uplink)?,
+            deflate: DeflateSettings {
+                enabled: raw.deflate.enabled,
+                level: within("deflate.level", raw.deflate.level, 2, 9)?,
+                bytes_min: size(raw.deflate.bytes_min),
+            },
             limits: client_limits(&raw.limits, message_bytes_max)?,
             raw,
         })

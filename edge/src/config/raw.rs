@@ -13,6 +13,7 @@ pub(super) struct Raw {
     pub(super) redis: Redis,
     pub(super) auth: Auth,
     pub(super) uplink: Uplink,
+    pub(super) deflate: Deflate,
     pub(super) limits: Limits,
 }
 
@@ -68,6 +69,14 @@ pub(super) struct Uplink {
     pub(super) linger_us: u64,
     pub(super) stream_entries_max: u32,
     pub(super) pending_bytes_max: u32,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Deflate {
+    pub(super) enabled: bool,
+    pub(super) level: u32,
+    pub(super) bytes_min: u32,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

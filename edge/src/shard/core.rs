@@ -13,7 +13,7 @@ use hub_ring::{ConnectionId, Inbound, Piece, Ready, Ring, Short, WakeHandle};
 use super::call::{Answer, Call};
 use super::table::{Connection, Row, State};
 use super::world::World;
-use super::{Mode, Now, Refused, ShardError, ShardSettings};
+use super::{Agreed, Mode, Now, Refused, ShardError, ShardSettings};
 use crate::admission::Ticket;
 use crate::auth::{Caller, Verifier};
 use crate::counters::SharedCounters;
@@ -95,17 +95,18 @@ impl Core {
         socket: OwnedFd,
         early: &[u8],
         caller: Option<Caller>,
-        (mode, ticket): (Mode, Ticket),
+        (agreed, ticket): (Agreed, Ticket),
         now: Now,
     ) -> Result<(), Refused> {
         if self.world.is_draining {
             return Err(Refused::Draining);
         }
-        let state = match mode {
+        let state = match agreed.mode {
             Mode::Chat => State::Waiting,
             Mode::Echo => State::Echo,
         };
         let mut connection = Connection::new(state, self.world.settings.rate, now.ms);
+        connection.window_bits = agreed.deflate.map_or(0, |deflate| deflate.window_bits);
         connection.ticket = Some(Box::new(ticket));
         let id = self
             .world
@@ -118,7 +119,7 @@ impl Core {
         }
         self.world.counters.connections += 1;
         self.world.watch(id, now);
-        if let Some(caller) = caller.filter(|_| mode == Mode::Chat) {
+        if let Some(caller) = caller.filter(|_| agreed.mode == Mode::Chat) {
             // The answer to an opening by header has the id 0.
             self.world.try_open_session(id, 0, caller, now);
         }

@@ -6,10 +6,11 @@ use hub_protocol::batch::{Entry, EntryKind, Reply, Target};
 use hub_protocol::error::ErrorBody;
 use hub_protocol::seal::{Binding, Way};
 use hub_protocol::{CloseCode, ErrorCode, LoginId, Method, NodeId};
-use hub_ring::{ConnectionId, Piece};
+use hub_ring::ConnectionId;
 
 use super::Now;
 use super::call::{Answer, Call};
+use super::fanout::Text;
 use super::table::{Connection, Row, State};
 use super::world::World;
 use crate::mailbox::ToShard;
@@ -28,24 +29,25 @@ impl World {
             EntryKind::Ephemeral { .. } => Class::Ephemeral,
         };
         // Encoded for the first receiver that is there, shared by the others.
-        let mut frame: Option<Piece> = None;
+        let mut text = Text::new(entry.body);
         for target in self.own_targets(entry) {
             let id = ConnectionId {
                 slot: target.slot(),
                 generation: target.generation(),
             };
-            let is_there = |world: &mut Self| {
-                let connection = world.table.find(id)?;
-                (connection.user == target.user() && connection.is_session_open()).then_some(())
-            };
-            if is_there(self).is_none() {
+            let window_bits = self
+                .table
+                .find(id)
+                .filter(|connection| connection.user == target.user() && connection.is_session_open())
+                .map(|connection| connection.window_bits);
+            let Some(window_bits) = window_bits else {
                 self.counters.stale += 1;
                 continue;
-            }
-            let piece = frame.get_or_insert_with(|| self.encode(entry.body)).clone();
+            };
+            let piece = self.frame_for(&mut text, window_bits);
             self.queue(id, &piece, class, now);
         }
-        if frame.is_some() {
+        if text.is_used() {
             self.counters.downlink_entries += 1;
         }
     }

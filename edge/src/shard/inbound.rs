@@ -7,7 +7,7 @@ use hub_protocol::error::ErrorBody;
 use hub_protocol::seal::{Binding, Way};
 use hub_protocol::{CloseCode, ErrorCode, LoginId, Method, Route, SessionId, UserId};
 use hub_ring::ConnectionId;
-use hub_ws::frame::{self, Header, Opcode};
+use hub_ws::frame::{self, Opcode};
 use hub_ws::{Action, Decoder, Event as CloseEvent, Item, Role};
 
 use super::Now;
@@ -33,11 +33,17 @@ impl World {
         if !connection.closing.is_open() && connection.is_ending {
             return;
         }
-        // Items borrow the decoder while the table is needed for what they lead to.
+        // Items borrow decoder and inflater while the table is needed for what they lead to.
         let mut decoder = std::mem::replace(&mut connection.decoder, Decoder::new(Role::Server));
+        let mut inflater = (connection.window_bits > 0).then(|| self.inflater.take().unwrap_or_default());
         let mut at = 0;
         loop {
-            match decoder.decode(bytes, &mut at, self.settings.message_bytes_max) {
+            match decoder.decode(
+                bytes,
+                &mut at,
+                self.settings.message_bytes_max,
+                inflater.as_deref_mut(),
+            ) {
                 Ok(None) => break,
                 Ok(Some(item)) => {
                     if !self.on_item(id, item, now) {
@@ -49,6 +55,9 @@ impl World {
                     break;
                 }
             }
+        }
+        if inflater.is_some() {
+            self.inflater = inflater;
         }
         if let Some(connection) = self.table.find(id) {
             connection.decoder = decoder;
@@ -122,8 +131,10 @@ impl World {
     }
 
     fn echo(&mut self, id: ConnectionId, opcode: Opcode, payload: &[u8], now: Now) {
-        let header = Header::server(opcode, payload.len());
-        let piece = self.writer.append(&[header.as_slice(), payload]);
+        let window_bits = self.table.find(id).map_or(0, |connection| connection.window_bits);
+        let piece = self
+            .compress(opcode, payload, window_bits)
+            .unwrap_or_else(|| self.encode_as(opcode, payload));
         self.queue(id, &piece, Class::Reply, now);
     }
 

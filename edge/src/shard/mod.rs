@@ -9,12 +9,14 @@
 //! | `world` | what a shard knows: table, uplink, counters; queues frames, opens and closes |
 //! | `inbound` | bytes of clients → requests, echo, control frames |
 //! | `downlink` | the backbone's items → frames and answers |
+//! | `fanout` | a frame is encoded once for all its receivers |
 //! | `timers` | deadlines, pings, sweeps |
 //! | `table`, `call` | rows |
 
 mod call;
 mod core;
 mod downlink;
+mod fanout;
 mod inbound;
 mod table;
 mod timers;
@@ -30,6 +32,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hub_protocol::seal::Sealer;
 use hub_ring::{SetupError, WakeHandle};
+use hub_ws::Deflate;
 use monoio::net::TcpStream;
 use thiserror::Error;
 
@@ -62,6 +65,8 @@ pub struct ShardSettings {
     pub outbound_bytes_max: usize,
     /// Bytes that may wait for all of them.
     pub outbound_shard_bytes_max: usize,
+    /// Compression of what is sent.
+    pub deflate: DeflateSettings,
     /// How fast a connection may talk.
     pub rate: Rate,
     /// Deadline of `session.open`.
@@ -74,6 +79,26 @@ pub struct ShardSettings {
     pub call_wait: Duration,
     /// The window that clients are given to move when the node drains.
     pub drain: Duration,
+}
+
+/// When and how hard frames are compressed, for clients that negotiated it.
+#[derive(Clone, Copy, Debug)]
+pub struct DeflateSettings {
+    /// Whether permessage-deflate is negotiated.
+    pub enabled: bool,
+    /// 2 is fast, 9 is small.
+    pub level: u32,
+    /// Shorter messages are sent as they are.
+    pub bytes_min: usize,
+}
+
+/// What a connection is for, and what was agreed on in its handshake.
+#[derive(Clone, Copy, Debug)]
+pub struct Agreed {
+    /// What it is for.
+    pub mode: Mode,
+    /// Compression.
+    pub deflate: Option<Deflate>,
 }
 
 /// What a connection is for.
@@ -164,13 +189,13 @@ impl Shard {
         socket: OwnedFd,
         early: &[u8],
         caller: Option<Caller>,
-        mode: Mode,
+        agreed: Agreed,
         ticket: Ticket,
     ) -> Result<(), Refused> {
         let result = self
             .core
             .borrow_mut()
-            .adopt(socket, early, caller, (mode, ticket), self.now());
+            .adopt(socket, early, caller, (agreed, ticket), self.now());
         self.wake.wake();
         result
     }

@@ -13,10 +13,11 @@ use hub_protocol::seal::Sealer;
 use hub_protocol::{Address, CloseCode, LoginId, NodeId, RoomId, SessionId, UserId};
 use hub_ring::{ConnectionId, Piece, SegmentWriter};
 use hub_ws::frame::{self, Header, Opcode};
-use hub_ws::{Action, Event as CloseEvent};
+use hub_ws::{Action, Deflater, Event as CloseEvent, Inflater};
 use uuid::Uuid;
 
 use super::call::failure;
+use super::fanout::Text;
 use super::table::{Row, State, Table};
 use super::{Now, ShardSettings};
 use crate::auth::{Caller, Verifier};
@@ -63,6 +64,9 @@ pub(super) struct World {
     pub(super) sealer: Arc<Sealer>,
     pub(super) reader: RequestReader,
     pub(super) writer: SegmentWriter,
+    /// Made when the first connection with permessage-deflate speaks, one for all of them.
+    pub(super) inflater: Option<Box<Inflater>>,
+    pub(super) deflater: Deflater,
 }
 
 impl World {
@@ -73,7 +77,6 @@ impl World {
         rows_max: u32,
     ) -> Self {
         Self {
-            settings,
             table: Table::new(rows_max),
             wheel: Wheel::new(0),
             counters: Counters::default(),
@@ -93,6 +96,9 @@ impl World {
             sealer,
             reader: RequestReader::default(),
             writer: SegmentWriter::new(SEGMENT_BYTES),
+            inflater: None,
+            deflater: Deflater::new(settings.deflate.level),
+            settings,
         }
     }
 
@@ -104,12 +110,6 @@ impl World {
             slot: id.slot,
             generation: id.generation,
         }
-    }
-
-    /// Encodes one text frame.
-    pub(super) fn encode(&mut self, text: &[u8]) -> Piece {
-        let header = Header::server(Opcode::Text, text.len());
-        self.writer.append(&[header.as_slice(), text])
     }
 
     /// Queues a frame for a connection, as far as its slowness allows.
@@ -147,7 +147,8 @@ impl World {
 
     /// Queues a JSON text that only this connection gets.
     pub(super) fn queue_text(&mut self, id: ConnectionId, text: &[u8], class: Class, now: Now) {
-        let piece = self.encode(text);
+        let window_bits = self.table.find(id).map_or(0, |connection| connection.window_bits);
+        let piece = self.frame_for(&mut Text::new(text), window_bits);
         self.queue(id, &piece, class, now);
     }
 

@@ -288,7 +288,7 @@ impl Body {
         let mut decoder = std::mem::replace(&mut line.decoder, Decoder::new(Role::Client));
         let mut from = 0;
         loop {
-            match decoder.decode(bytes, &mut from, MESSAGE_BYTES_MAX) {
+            match decoder.decode(bytes, &mut from, MESSAGE_BYTES_MAX, None) {
                 Ok(None) => break,
                 Ok(Some(Item::Text(text))) => {
                     self.clients[at(client)].on_text(text, &mut self.common.context(client));

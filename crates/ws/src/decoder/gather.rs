@@ -26,6 +26,8 @@ pub(super) struct Gather {
     frame: Option<Frame>,
     /// The open message: its first opcode.
     opcode: Option<Opcode>,
+    /// The open message is compressed: it is text only once it is inflated.
+    is_deflated: bool,
     message: Vec<u8>,
     utf8: Utf8,
     control: Vec<u8>,
@@ -60,6 +62,10 @@ impl Gather {
         self.message.capacity().saturating_add(size_of::<Self>())
     }
 
+    pub(super) fn is_deflated(&self) -> bool {
+        self.is_deflated
+    }
+
     /// The payload of the item that [`take`](Self::take) completed.
     pub(super) fn payload(&mut self, opcode: Opcode) -> &mut [u8] {
         if opcode.is_control() {
@@ -75,10 +81,11 @@ impl Gather {
         input: &mut [u8],
         role: Role,
         message_bytes_max: usize,
+        has_deflate: bool,
     ) -> Result<(usize, Option<Opcode>), ProtocolError> {
         let mut consumed = 0;
         if self.frame.is_none() {
-            consumed = self.take_header(input, role, message_bytes_max)?;
+            consumed = self.take_header(input, role, message_bytes_max, has_deflate)?;
         }
         let Some(frame) = &mut self.frame else {
             return Ok((consumed, None));
@@ -100,7 +107,7 @@ impl Gather {
             self.control.extend_from_slice(payload);
         } else {
             // RFC 6455 §8.1, as soon as the octet is there.
-            if self.opcode == Some(Opcode::Text) && !self.utf8.feed(payload) {
+            if self.opcode == Some(Opcode::Text) && !self.is_deflated && !self.utf8.feed(payload) {
                 return Err(ProtocolError::Utf8);
             }
             self.message.extend_from_slice(payload);
@@ -118,12 +125,13 @@ impl Gather {
         input: &[u8],
         role: Role,
         message_bytes_max: usize,
+        has_deflate: bool,
     ) -> Result<usize, ProtocolError> {
         let before = self.header.len();
         let room = HEADER_BYTES_MAX.saturating_sub(before).min(input.len());
         self.header
             .extend_from_slice(input.get(..room).unwrap_or_default());
-        let Some((head, len)) = Head::read(&self.header)? else {
+        let Some((head, len)) = Head::read(&self.header, has_deflate)? else {
             return Ok(room);
         };
         self.header.clear();
@@ -131,6 +139,7 @@ impl Gather {
         check(&head, role, gathered, message_bytes_max)?;
         if !head.opcode.is_control() && self.opcode.is_none() {
             self.opcode = Some(head.opcode);
+            self.is_deflated = head.is_deflated;
         }
         if head.opcode.is_control() {
             self.control.reserve_exact(CONTROL_BYTES_MAX);

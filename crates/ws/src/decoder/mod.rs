@@ -1,4 +1,4 @@
-//! From received bytes to messages and control frames (RFC 6455 §5, §6.2), in place.
+//! From received bytes to messages and control frames (RFC 6455 §5, §6.2; RFC 7692 §6.2), in place.
 
 #![cfg_attr(
     not(test),
@@ -13,6 +13,7 @@ mod gather;
 #[cfg(test)]
 mod tests;
 
+use crate::deflate::Inflater;
 use crate::error::ProtocolError;
 use crate::frame::{Head, Opcode};
 use crate::mask;
@@ -66,6 +67,7 @@ enum Found {
         opcode: Opcode,
         start: usize,
         end: usize,
+        is_deflated: bool,
     },
     Gathered(Opcode),
 }
@@ -80,31 +82,49 @@ impl Decoder {
     /// bytes are consumed. A message that lies whole in the buffer is unmasked and handed out there. A message of
     /// more than `message_bytes_max` bytes is refused when its header says so, before anything is stored.
     ///
+    /// With an `inflater` permessage-deflate was negotiated: compressed messages are inflated there and handed out
+    /// from there, bounded by `message_bytes_max` too.
+    ///
     /// After an error the connection is to be failed; the decoder must not be used again.
     pub fn decode<'a>(
         &'a mut self,
         buffer: &'a mut [u8],
         at: &mut usize,
         message_bytes_max: usize,
+        inflater: Option<&'a mut Inflater>,
     ) -> Result<Option<Item<'a>>, ProtocolError> {
-        match self.find(buffer, at, message_bytes_max)? {
-            Found::Nothing => Ok(None),
-            Found::InPlace { opcode, start, end } => {
-                let payload = buffer.get_mut(start..end).unwrap_or_default();
-                if opcode == Opcode::Text && simdutf8::basic::from_utf8(payload).is_err() {
-                    return Err(ProtocolError::Utf8);
+        let (opcode, payload, is_deflated) =
+            match self.find(buffer, at, message_bytes_max, inflater.is_some())? {
+                Found::Nothing => return Ok(None),
+                Found::InPlace {
+                    opcode,
+                    start,
+                    end,
+                    is_deflated,
+                } => {
+                    let payload = buffer.get_mut(start..end).unwrap_or_default();
+                    if opcode == Opcode::Text && !is_deflated && simdutf8::basic::from_utf8(payload).is_err()
+                    {
+                        return Err(ProtocolError::Utf8);
+                    }
+                    (opcode, payload, is_deflated)
                 }
-                item(opcode, payload).map(Some)
-            }
-            Found::Gathered(opcode) => {
-                let payload = self
-                    .gather
-                    .as_mut()
-                    .map(|gather| gather.payload(opcode))
-                    .unwrap_or_default();
-                item(opcode, payload).map(Some)
-            }
+                Found::Gathered(opcode) => match &mut self.gather {
+                    Some(gather) => {
+                        let is_deflated = gather.is_deflated() && !opcode.is_control();
+                        (opcode, gather.payload(opcode), is_deflated)
+                    }
+                    None => return Ok(None),
+                },
+            };
+        let Some(inflater) = inflater.filter(|_| is_deflated) else {
+            return item(opcode, payload).map(Some);
+        };
+        let message = inflater.inflate(payload, message_bytes_max)?;
+        if opcode == Opcode::Text && simdutf8::basic::from_utf8(message).is_err() {
+            return Err(ProtocolError::Utf8);
         }
+        item(opcode, message).map(Some)
     }
 
     /// True while part of a frame or message is stored; a deadline for it is the caller's.
@@ -122,6 +142,7 @@ impl Decoder {
         buffer: &mut [u8],
         at: &mut usize,
         message_bytes_max: usize,
+        has_deflate: bool,
     ) -> Result<Found, ProtocolError> {
         if self.gather.as_mut().is_some_and(|gather| gather.settle()) {
             self.gather = None;
@@ -132,14 +153,14 @@ impl Decoder {
                 return Ok(Found::Nothing);
             }
             if let Some(gather) = &mut self.gather {
-                let (consumed, done) = gather.take(rest, self.role, message_bytes_max)?;
+                let (consumed, done) = gather.take(rest, self.role, message_bytes_max, has_deflate)?;
                 *at = at.saturating_add(consumed);
                 if let Some(opcode) = done {
                     return Ok(Found::Gathered(opcode));
                 }
                 continue;
             }
-            if let Some((head, header_len)) = Head::read(rest)? {
+            if let Some((head, header_len)) = Head::read(rest, has_deflate)? {
                 check(&head, self.role, None, message_bytes_max)?;
                 let is_whole = head.is_final && head.opcode != Opcode::Continuation;
                 let len = usize::try_from(head.payload_bytes).unwrap_or(usize::MAX);
@@ -154,6 +175,7 @@ impl Decoder {
                         opcode: head.opcode,
                         start,
                         end: *at,
+                        is_deflated: head.is_deflated,
                     });
                 }
             }

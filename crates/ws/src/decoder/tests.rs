@@ -30,13 +30,21 @@ impl From<Item<'_>> for Got {
 
 /// Decodes the pieces one after the other, each in a buffer of its own.
 fn decode<'a>(role: Role, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Got> {
+    decode_with(role, pieces, None)
+}
+
+fn decode_with<'a>(
+    role: Role,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+    mut inflater: Option<Inflater>,
+) -> Vec<Got> {
     let mut decoder = Decoder::new(role);
     let mut got = Vec::new();
     for piece in pieces {
         let mut buffer = piece.to_vec();
         let mut at = 0;
         loop {
-            match decoder.decode(&mut buffer, &mut at, MAX) {
+            match decoder.decode(&mut buffer, &mut at, MAX, inflater.as_mut()) {
                 Ok(Some(item)) => got.push(item.into()),
                 Ok(None) => break,
                 Err(error) => {
@@ -99,7 +107,7 @@ fn a_whole_message_is_handed_out_where_it_landed() {
     let range = buffer.as_ptr_range();
     let mut decoder = Decoder::new(Role::Server);
     let mut at = 0;
-    let Ok(Some(Item::Text(text))) = decoder.decode(&mut buffer, &mut at, MAX) else {
+    let Ok(Some(Item::Text(text))) = decoder.decode(&mut buffer, &mut at, MAX, None) else {
         panic!("a text")
     };
     assert!(range.contains(&text.as_ptr()));
@@ -114,11 +122,11 @@ fn nothing_is_kept_after_a_gathered_message() {
         let mut buffer = piece.to_vec();
         let mut at = 0;
         assert_eq!(
-            decoder.decode(&mut buffer, &mut at, MAX).unwrap().is_some(),
+            decoder.decode(&mut buffer, &mut at, MAX, None).unwrap().is_some(),
             whole
         );
     }
-    assert_eq!(decoder.decode(&mut [], &mut 0, MAX), Ok(None));
+    assert_eq!(decoder.decode(&mut [], &mut 0, MAX, None), Ok(None));
     assert!(!decoder.is_gathering());
 }
 
@@ -270,7 +278,7 @@ fn many_tiny_fragments_leave_only_their_bytes() {
     let more = frame(Opcode::Continuation, false, b"x");
     for n in 0..MAX {
         let mut buffer = if n == 0 { first.clone() } else { more.clone() };
-        assert_eq!(decoder.decode(&mut buffer, &mut 0, MAX), Ok(None));
+        assert_eq!(decoder.decode(&mut buffer, &mut 0, MAX, None), Ok(None));
     }
     assert!(
         decoder.gathered_bytes() < 2 * MAX + 512,
@@ -345,4 +353,76 @@ proptest! {
         let fails = |got: &[Got]| matches!(got.last(), Some(Got::Failed(_)));
         prop_assert_eq!(fails(&whole), fails(&split));
     }
+}
+
+/// A client's frame with RSV1.
+fn deflated(opcode: Opcode, is_final: bool, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = frame(opcode, is_final, payload);
+    bytes[0] |= 0x40;
+    bytes
+}
+
+fn inflating(bytes: &[u8]) -> Vec<Got> {
+    decode_with(Role::Server, [bytes], Some(Inflater::default()))
+}
+
+#[test]
+fn compressed_messages_are_inflated_whole_and_in_fragments() {
+    // RFC 7692 §7.2.3.1.
+    let hello = b"\xf2\x48\xcd\xc9\xc9\x07\x00";
+    let mut bytes = deflated(Opcode::Text, true, hello);
+    bytes.extend(deflated(Opcode::Binary, false, &hello[..3]));
+    bytes.extend(frame(Opcode::Ping, true, b"p"));
+    bytes.extend(frame(Opcode::Continuation, true, &hello[3..]));
+    bytes.extend(frame(Opcode::Text, true, b"plain"));
+    let expected = [
+        Got::Text("Hello".into()),
+        Got::Ping(b"p".to_vec()),
+        Got::Binary(b"Hello".to_vec()),
+        Got::Text("plain".into()),
+    ];
+    assert_eq!(inflating(&bytes), expected);
+    for cut in 1..bytes.len() {
+        let got = decode_with(
+            Role::Server,
+            [&bytes[..cut], &bytes[cut..]],
+            Some(Inflater::default()),
+        );
+        assert_eq!(got, expected, "cut at {cut}");
+    }
+}
+
+#[test]
+fn compression_has_its_own_violations() {
+    let failed = |bytes: &[u8]| match inflating(bytes).pop() {
+        Some(Got::Failed(error)) => error,
+        other => panic!("{bytes:02x?} gave {other:?}"),
+    };
+    let mut continued = frame(Opcode::Text, false, b"a");
+    continued.extend(deflated(Opcode::Continuation, true, b"b"));
+    assert_eq!(failed(&continued), ProtocolError::ReservedBit);
+    assert_eq!(
+        failed(&deflated(Opcode::Ping, true, b"")),
+        ProtocolError::ReservedBit
+    );
+    let mut second_bit = frame(Opcode::Text, true, b"a");
+    second_bit[0] |= 0x20;
+    assert_eq!(failed(&second_bit), ProtocolError::ReservedBit);
+    assert_eq!(
+        failed(&deflated(Opcode::Text, true, b"\xff\xff")),
+        ProtocolError::Deflate
+    );
+    // Inflates to the byte FF, which is no text.
+    assert_eq!(
+        failed(&deflated(Opcode::Text, true, b"\xfa\x0f\x00")),
+        ProtocolError::Utf8
+    );
+    let bomb = crate::Deflater::new(9)
+        .deflate(&[0; MAX + 1], 15)
+        .unwrap()
+        .to_vec();
+    assert_eq!(
+        failed(&deflated(Opcode::Binary, true, &bomb)),
+        ProtocolError::TooLarge
+    );
 }

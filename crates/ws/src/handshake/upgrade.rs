@@ -6,6 +6,7 @@ use sha1::{Digest, Sha1};
 use thiserror::Error;
 
 use super::head::{Body, Head};
+use crate::deflate::Deflate;
 
 /// RFC 6455 §1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -18,6 +19,8 @@ pub struct Upgrade<'b> {
     pub protocol: Option<&'b str>,
     /// Where the page came from that opens the connection (§10.2); absent for programs.
     pub origin: Option<&'b str>,
+    /// Compression that the client offered and we can do; the caller may take it out.
+    pub deflate: Option<Deflate>,
 }
 
 /// Why a request is not upgraded.
@@ -89,6 +92,7 @@ impl<'b> Upgrade<'b> {
                 .list("sec-websocket-protocol")
                 .find(|offered| protocols.contains(offered)),
             origin: head.find("origin"),
+            deflate: Deflate::negotiate(head),
         })
     }
 
@@ -101,6 +105,10 @@ impl<'b> Upgrade<'b> {
         if let Some(protocol) = self.protocol {
             text.push_str("\r\nSec-WebSocket-Protocol: ");
             text.push_str(protocol);
+        }
+        if let Some(deflate) = self.deflate {
+            text.push_str("\r\nSec-WebSocket-Extensions: ");
+            text.push_str(&deflate.to_string());
         }
         text.push_str("\r\n\r\n");
         text
