@@ -59,6 +59,9 @@ pub struct Flags {
     /// The keys folder that `hub-services config keys DIR` made.
     #[arg(long, global = true, value_name = "DIR")]
     pub keys: Option<PathBuf>,
+    /// The folder of certificates, NAME.crt and NAME.key: serve TLS.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub tls: Option<PathBuf>,
     /// Shards, one thread each.
     #[arg(long, global = true, value_name = "N")]
     pub shards: Option<u16>,
@@ -75,6 +78,7 @@ impl Flags {
             admin: self.admin,
             redis: self.redis.clone(),
             keys: self.keys.clone(),
+            tls: self.tls.clone(),
             shards: self.shards,
             echo: self.echo,
         }

@@ -73,6 +73,7 @@ counters! {
     closed_slow: counter, "hub_edge_closed_slow_total", "Connections closed because they read too slowly";
     closed_heartbeat: counter, "hub_edge_closed_heartbeat_total", "Connections closed after silence";
     closed_protocol: counter, "hub_edge_closed_protocol_total", "Connections closed for breaking the protocol";
+    closed_tls: counter, "hub_edge_closed_tls_total", "Connections closed for breaking TLS, after their handshake";
     closed: counter, "hub_edge_closed_total", "Connections closed for whatever reason";
     deflated: counter, "hub_edge_deflated_total", "Frames that were compressed";
     deflate_saved_bytes: counter, "hub_edge_deflate_saved_bytes_total", "Bytes that compression saved, each frame once";

@@ -1,6 +1,5 @@
 //! Step 3: request heads on a short monoio task: an upgrade leaves for the data ring, a call is answered here.
 
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,15 +8,14 @@ use hub_protocol::ErrorCode;
 use hub_protocol::api::{PATH_RPC, PATH_WS, SUBPROTOCOL};
 use hub_protocol::error::ErrorBody;
 use hub_ws::handshake::{Body, HEAD_BYTES_MAX, Head, HeadError, Refusal, Upgrade, find_end};
-use monoio::io::{AsyncWriteRent, AsyncWriteRentExt, CancelableAsyncReadRent, Canceller};
 use monoio::net::TcpStream;
+use rustls::ServerConfig;
 
 use crate::admission::{Gate, Ticket};
 use crate::auth::{Caller, Verifier};
 use crate::shard::{Agreed, Answer, Mode, Shard};
+use crate::stream::{Read, Stream};
 
-/// Bytes of one read while a head or body comes in.
-const READ_BYTES: usize = 4096;
 /// After a refusal this much of what still comes is read and thrown away: closing with unread bytes resets the
 /// connection, and the client would not see why (RFC 9112 §9.6).
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
@@ -35,6 +33,10 @@ pub struct Env {
     pub verifier: Arc<Verifier>,
     /// Admission.
     pub gate: Arc<Gate>,
+    /// Certificates and keys, if connections are encrypted.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Deadline of a TLS handshake.
+    pub handshake: Duration,
     /// Deadline of a head and of its body.
     pub header: Duration,
     /// One body, bytes.
@@ -104,8 +106,22 @@ impl Response {
 ///
 /// # Cancel safety
 /// Not to be dropped: reads may be pending. It ends by itself, at the latest with a deadline.
-pub async fn serve(mut stream: TcpStream, ticket: Ticket, env: Rc<Env>) {
+pub async fn serve(stream: TcpStream, ticket: Ticket, env: Rc<Env>) {
     let mut buffer = Vec::new();
+    let mut stream = match &env.tls {
+        None => Stream::plain(stream),
+        Some(config) => {
+            let deadline = Instant::now() + env.handshake;
+            let accepted = Stream::accept(stream, Arc::clone(config), &mut buffer, deadline).await;
+            let Some(accepted) = accepted else { return };
+            accepted
+        }
+    };
+    if let Some((version, is_resumed)) = stream.tls_kind() {
+        let resumed = if is_resumed { "yes" } else { "no" };
+        metrics::counter!("hub_edge_tls_handshakes_total", "version" => version, "resumed" => resumed)
+            .increment(1);
+    }
     loop {
         let Some((request, head_bytes)) = read_head(&mut stream, &mut buffer, &env).await else {
             return;
@@ -117,9 +133,10 @@ pub async fn serve(mut stream: TcpStream, ticket: Ticket, env: Rc<Env>) {
                 caller,
                 agreed,
             } => {
-                if stream.write_all(response.into_bytes()).await.0.is_ok() {
+                if stream.write_all(response.into_bytes()).await {
                     let early = buffer.split_off(head_bytes);
-                    let socket = hub_ring::from_monoio(stream);
+                    let (socket, tls) = stream.into_parts();
+                    let agreed = Agreed { tls, ..agreed };
                     if let Err(error) = env.shard.adopt(socket, &early, caller, agreed, ticket) {
                         tracing::debug!(%error, "an upgraded connection is closed");
                     }
@@ -158,18 +175,18 @@ pub async fn serve(mut stream: TcpStream, ticket: Ticket, env: Rc<Env>) {
                 (response, is_keep_alive && !env.shard.is_draining())
             }
         };
-        let sent = stream.write_all(response.to_bytes(is_keep_alive)).await.0;
-        if sent.is_ok() && is_refused {
+        let is_sent = stream.write_all(response.to_bytes(is_keep_alive)).await;
+        if is_sent && is_refused {
             linger(&mut stream).await;
         }
-        if sent.is_err() || !is_keep_alive {
+        if !is_sent || !is_keep_alive {
             return;
         }
     }
 }
 
 /// Reads until a head is complete; `None` if the connection ended or the deadline passed.
-async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>, env: &Env) -> Option<(Request, usize)> {
+async fn read_head(stream: &mut Stream, buffer: &mut Vec<u8>, env: &Env) -> Option<(Request, usize)> {
     let deadline = Instant::now() + env.header;
     // Bytes that hold no end of a head: a head that comes byte by byte costs linear time.
     let mut searched = 0;
@@ -182,7 +199,7 @@ async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>, env: &Env) -> O
             }
         }
         searched = buffer.len();
-        match read_more(stream, buffer, deadline).await {
+        match stream.read(buffer, deadline).await {
             Read::More => {}
             Read::Late if !buffer.is_empty() => return Some((Request::Refused(late()), 0)),
             Read::Late | Read::End => return None,
@@ -191,10 +208,10 @@ async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>, env: &Env) -> O
 }
 
 /// Reads until `len` bytes are there.
-async fn read_until(stream: &mut TcpStream, buffer: &mut Vec<u8>, len: usize, within: Duration) -> Read {
+async fn read_until(stream: &mut Stream, buffer: &mut Vec<u8>, len: usize, within: Duration) -> Read {
     let deadline = Instant::now() + within;
     while buffer.len() < len {
-        match read_more(stream, buffer, deadline).await {
+        match stream.read(buffer, deadline).await {
             Read::More => {}
             ended => return ended,
         }
@@ -203,53 +220,16 @@ async fn read_until(stream: &mut TcpStream, buffer: &mut Vec<u8>, len: usize, wi
 }
 
 /// Lets a refused client read why, see [`LINGER_BYTES_MAX`].
-async fn linger(stream: &mut TcpStream) {
-    if stream.shutdown().await.is_err() {
+async fn linger(stream: &mut Stream) {
+    if !stream.shutdown().await {
         return;
     }
     let deadline = Instant::now() + LINGER;
     let mut thrown_away = Vec::new();
     let mut left = LINGER_BYTES_MAX;
-    while left > 0 && read_more(stream, &mut thrown_away, deadline).await == Read::More {
+    while left > 0 && stream.read(&mut thrown_away, deadline).await == Read::More {
         left = left.saturating_sub(thrown_away.len());
         thrown_away.clear();
-    }
-}
-
-/// How a read ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Read {
-    /// There are more bytes.
-    More,
-    /// The client has sent everything it had, or the connection is broken.
-    End,
-    /// The deadline has passed.
-    Late,
-}
-
-/// One read. On the deadline it is cancelled and then awaited, never dropped: bytes it took meanwhile are kept.
-async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>, deadline: Instant) -> Read {
-    let within = deadline.saturating_duration_since(Instant::now());
-    if within.is_zero() {
-        return Read::Late;
-    }
-    let mut is_late = false;
-    let canceller = Canceller::new();
-    let chunk = Vec::with_capacity(READ_BYTES);
-    let mut read = pin!(stream.cancelable_read(chunk, canceller.handle()));
-    let (result, chunk) = monoio::select! {
-        done = &mut read => done,
-        () = monoio::time::sleep(within) => {
-            is_late = true;
-            canceller.cancel();
-            read.await
-        }
-    };
-    buffer.extend_from_slice(&chunk);
-    match result {
-        Ok(count) if count > 0 => Read::More,
-        _ if is_late => Read::Late,
-        _ => Read::End,
     }
 }
 
@@ -293,6 +273,7 @@ fn route(head: &Head<'_>, env: &Env) -> Request {
                 agreed: Agreed {
                     mode,
                     deflate: upgrade.deflate,
+                    tls: None,
                 },
             }
         }

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | [`config`], [`cli`], [`node`] | | settings, command line, threads |
 //! | [`accept`], [`admission`], [`http`] | 1, 3 | listeners and admission, request heads and calls |
+//! | [`tls`], [`stream`] | 2, 3 | TLS without I/O, certificates, bytes of a connection on a task |
 //! | [`auth`] | 6 | verifies access tokens |
 //! | [`mailbox`] | 7/8, 13/14 | between a shard and the backbone |
 //! | [`shard`] | 4–7, 13–16 | one core: data ring, connections, sessions, turns |
@@ -30,5 +31,7 @@ pub mod node;
 pub mod outbound;
 pub mod request;
 pub mod shard;
+pub mod stream;
+pub mod tls;
 pub mod uplink;
 pub mod wheel;

@@ -9,6 +9,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use monoio::{IoUringDriver, RuntimeBuilder};
+use rustls::ServerConfig;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
@@ -23,6 +24,7 @@ use crate::counters::SharedCounters;
 use crate::http::Env;
 use crate::mailbox::{BackboneEnd, MailboxEnd, ToShard, mailbox};
 use crate::shard::{Shard, ShardSettings};
+use crate::tls;
 use crate::uplink::UplinkLimits;
 
 /// Entries of monoio's own ring: accepts, reads and timers of handshakes and calls.
@@ -37,6 +39,7 @@ struct Parts {
     verifier: Arc<Verifier>,
     sealer: Arc<hub_protocol::seal::Sealer>,
     gate: Arc<Gate>,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 /// Runs a node until SIGTERM or SIGINT and the drain that follows.
@@ -51,6 +54,7 @@ pub fn run(config: Config) -> Result<()> {
     metrics::set_global_recorder(recorder)
         .map_err(|_already| anyhow!("a metrics recorder is installed twice"))?;
     let parts = Arc::new(Parts {
+        tls: config.tls_dir.as_deref().map(tls::serve).transpose()?,
         verifier: Arc::new(Verifier::new(keyring.public, config.auth.leeway_s)),
         sealer: Arc::new(keyring.sealer),
         gate: Gate::new(
@@ -82,6 +86,7 @@ pub fn run(config: Config) -> Result<()> {
         listen = %parts.config.server.listen,
         admin = %parts.config.server.admin,
         shards = parts.config.server.shards,
+        tls = parts.tls.is_some(),
         engine = "io_uring",
         "edge node is up"
     );
@@ -160,6 +165,8 @@ async fn shard(
         shard: shard.clone(),
         verifier,
         gate: Arc::clone(&parts.gate),
+        tls: parts.tls.clone(),
+        handshake: config.limits.handshake,
         header: config.limits.header,
         body_bytes_max: config.limits.message_bytes_max,
         echo: config.server.echo,

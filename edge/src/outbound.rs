@@ -122,6 +122,20 @@ impl Outbound {
         pieces.extend(self.pieces.iter().take(PIECES_MAX).cloned());
     }
 
+    /// Appends the first bytes, at most `bytes_max`, to `to`.
+    pub fn copy_front(&self, to: &mut Vec<u8>, bytes_max: usize) {
+        let mut left = bytes_max;
+        for piece in &self.pieces {
+            let slice = piece.as_slice();
+            let part = slice.get(..left).unwrap_or(slice);
+            to.extend_from_slice(part);
+            left -= part.len();
+            if left == 0 {
+                break;
+            }
+        }
+    }
+
     /// Takes `taken` bytes off the front: they are sent.
     pub fn advance(&mut self, taken: usize) {
         let mut left = taken;

@@ -50,6 +50,8 @@ pub struct Config {
     pub auth: Auth,
     /// Batches on the way up.
     pub uplink: Uplink,
+    /// The folder of certificates; none serves plain TCP.
+    pub tls_dir: Option<PathBuf>,
     /// Compression.
     pub deflate: DeflateSettings,
     /// What a client may do.
@@ -116,6 +118,8 @@ pub struct Limits {
     pub outbound_bytes_max: usize,
     /// Bytes that may wait for all connections of one shard.
     pub outbound_shard_bytes_max: usize,
+    /// Deadline of a TLS handshake.
+    pub handshake: Duration,
     /// Deadline of a request head and of its body.
     pub header: Duration,
     /// Deadline of `session.open`.
@@ -156,6 +160,8 @@ pub struct Overrides {
     pub redis: Option<String>,
     /// `--keys`.
     pub keys: Option<PathBuf>,
+    /// `--tls`.
+    pub tls: Option<PathBuf>,
     /// `--shards`.
     pub shards: Option<u16>,
     /// `--echo`.
@@ -234,6 +240,9 @@ impl Overrides {
         if let Some(keys) = &self.keys {
             entries.push(("auth.keys_dir", keys.to_string_lossy().into_owned().into()));
         }
+        if let Some(tls) = &self.tls {
+            entries.push(("tls.dir", tls.to_string_lossy().into_owned().into()));
+        }
         if let Some(shards) = self.shards {
             entries.push(("server.shards", shards.into()));
         }
@@ -274,6 +283,7 @@ impl TryFrom<Raw> for Config {
                 leeway_s: within("auth.leeway_s", raw.auth.leeway_s, 0, 60)?,
             },
             uplink: uplink(&raw.uplink)?,
+            tls_dir: (!raw.tls.dir.is_empty()).then(|| PathBuf::from(&raw.tls.dir)),
             deflate: DeflateSettings {
                 enabled: raw.deflate.enabled,
                 level: within("deflate.level", raw.deflate.level, 2, 9)?,
@@ -390,6 +400,7 @@ fn client_limits(raw: &raw::Limits, message_bytes_max: u32) -> Result<Limits, Co
         message_bytes_max: size(message),
         outbound_bytes_max: size(outbound),
         outbound_shard_bytes_max: size(shard),
+        handshake: ms("limits.handshake_ms", raw.handshake_ms, 10)?,
         header: ms("limits.header_ms", raw.header_ms, 10)?,
         session_open: ms("limits.session_open_ms", raw.session_open_ms, 10)?,
         ping,

@@ -13,6 +13,7 @@ pub(super) struct Raw {
     pub(super) redis: Redis,
     pub(super) auth: Auth,
     pub(super) uplink: Uplink,
+    pub(super) tls: Tls,
     pub(super) deflate: Deflate,
     pub(super) limits: Limits,
 }
@@ -73,6 +74,12 @@ pub(super) struct Uplink {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    pub(super) dir: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Deflate {
     pub(super) enabled: bool,
     pub(super) level: u32,
@@ -85,6 +92,7 @@ pub(super) struct Limits {
     pub(super) message_bytes_max: u32,
     pub(super) outbound_bytes_max: u32,
     pub(super) outbound_shard_bytes_max: u32,
+    pub(super) handshake_ms: u64,
     pub(super) header_ms: u64,
     pub(super) session_open_ms: u64,
     pub(super) ping_ms: u64,

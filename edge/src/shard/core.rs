@@ -12,6 +12,7 @@ use hub_ring::{ConnectionId, Inbound, Piece, Ready, Ring, Short, WakeHandle};
 
 use super::call::{Answer, Call};
 use super::table::{Connection, Row, State};
+use super::tls::Tls;
 use super::world::World;
 use super::{Agreed, Mode, Now, Refused, ShardError, ShardSettings};
 use crate::admission::Ticket;
@@ -106,6 +107,7 @@ impl Core {
             Mode::Echo => State::Echo,
         };
         let mut connection = Connection::new(state, self.world.settings.rate, now.ms);
+        connection.tls = agreed.tls.map(|session| Box::new(Tls::new(session)));
         connection.window_bits = agreed.deflate.map_or(0, |deflate| deflate.window_bits);
         connection.ticket = Some(Box::new(ticket));
         let id = self
@@ -199,7 +201,7 @@ impl Core {
             match received.inbound {
                 Inbound::Bytes(bytes) => {
                     let bytes = bytes.get_mut(..len).unwrap_or_default();
-                    self.world.on_bytes(id, bytes, now);
+                    self.world.on_received(id, bytes, now);
                 }
                 Inbound::Eof | Inbound::Error(_) => self.world.on_gone(id),
             }
@@ -214,14 +216,25 @@ impl Core {
         while !self.world.touched.is_empty() {
             std::mem::swap(&mut self.touched, &mut self.world.touched);
             for &id in &self.touched {
-                let Some(connection) = self.world.table.find(id) else {
+                let World {
+                    table,
+                    writer,
+                    scratch,
+                    ..
+                } = &mut self.world;
+                let Some(connection) = table.find(id) else {
                     continue;
                 };
                 connection.is_touched = false;
-                if connection.is_blocked || connection.outbound.is_empty() {
+                if connection.is_blocked || connection.waiting_bytes() == 0 {
                     continue;
                 }
-                connection.outbound.front(&mut self.pieces);
+                if let Err(error) = connection.seal(writer, scratch) {
+                    tracing::debug!(%error, "a connection is closed");
+                    self.world.on_gone(id);
+                    continue;
+                }
+                connection.front(&mut self.pieces);
                 let queued = self.ring.send(id, &self.pieces)?;
                 debug_assert!(
                     queued == self.pieces.len() || queued == 0,
@@ -244,7 +257,7 @@ impl Core {
             match short {
                 Short::Taken(bytes) => {
                     if let Some(connection) = self.world.table.find(id) {
-                        connection.outbound.advance(bytes);
+                        connection.advance(bytes);
                         connection.is_blocked = true;
                         self.ring.await_writable(id)?;
                     }
@@ -257,7 +270,7 @@ impl Core {
             if let Some(connection) = self.world.table.find(id)
                 && !connection.is_blocked
             {
-                connection.outbound.advance_front();
+                connection.advance_front();
             }
         }
         Ok(())

@@ -113,7 +113,7 @@ impl World {
         true
     }
 
-    fn end_when_sent(&mut self, id: ConnectionId, now: Now) {
+    pub(super) fn end_when_sent(&mut self, id: ConnectionId, now: Now) {
         if let Some(connection) = self.table.find(id) {
             connection.is_ending = true;
             // A peer that does not read our last frame has as long as for any close.
@@ -122,8 +122,8 @@ impl World {
             let Some(connection) = self.table.find(id) else {
                 return;
             };
-            if connection.outbound.is_empty() {
-                self.end(id);
+            if connection.waiting_bytes() == 0 {
+                self.finish(id);
             } else {
                 self.touch(id);
             }

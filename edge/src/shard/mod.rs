@@ -10,6 +10,7 @@
 //! | `inbound` | bytes of clients → requests, echo, control frames |
 //! | `downlink` | the backbone's items → frames and answers |
 //! | `fanout` | a frame is encoded once for all its receivers |
+//! | `tls` | ciphertext of a connection on the ring |
 //! | `timers` | deadlines, pings, sweeps |
 //! | `table`, `call` | rows |
 
@@ -20,6 +21,7 @@ mod fanout;
 mod inbound;
 mod table;
 mod timers;
+mod tls;
 mod world;
 
 use std::cell::RefCell;
@@ -41,6 +43,7 @@ use crate::auth::{Caller, Verifier};
 use crate::bucket::Rate;
 use crate::counters::SharedCounters;
 use crate::mailbox::MailboxEnd;
+use crate::tls::Session;
 use crate::uplink::UplinkLimits;
 use crate::wheel::TICK_MS;
 use core::Core;
@@ -93,12 +96,14 @@ pub struct DeflateSettings {
 }
 
 /// What a connection is for, and what was agreed on in its handshake.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Agreed {
     /// What it is for.
     pub mode: Mode,
     /// Compression.
     pub deflate: Option<Deflate>,
+    /// The keys, if it is encrypted.
+    pub tls: Option<Box<Session>>,
 }
 
 /// What a connection is for.

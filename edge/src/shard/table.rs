@@ -8,6 +8,7 @@ use hub_ring::ConnectionId;
 use hub_ws::{Closing, Decoder, Role};
 
 use super::call::Call;
+use super::tls::Tls;
 use crate::admission::Ticket;
 use crate::bucket::{Bucket, Rate};
 use crate::outbound::Outbound;
@@ -17,6 +18,10 @@ const REST: usize = 64;
 
 /// Who carries a row.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all rows are sockets; a box would cost each of them an allocation"
+)]
 pub(super) enum Row {
     /// Nobody.
     Vacant,
@@ -51,7 +56,9 @@ pub(super) enum State {
 pub(super) struct Connection {
     pub(super) decoder: Decoder,
     pub(super) outbound: Outbound,
-    /// Bytes of `outbound` that the shard's total includes.
+    /// An encrypted connection: its keys.
+    pub(super) tls: Option<Box<Tls>>,
+    /// Waiting bytes that the shard's total includes.
     pub(super) counted_bytes: usize,
     pub(super) state: State,
     pub(super) closing: Closing,
@@ -88,6 +95,7 @@ impl Connection {
         Self {
             decoder: Decoder::new(Role::Server),
             outbound: Outbound::default(),
+            tls: None,
             counted_bytes: 0,
             state,
             closing: Closing::Open,

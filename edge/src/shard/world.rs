@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::call::failure;
 use super::fanout::Text;
 use super::table::{Row, State, Table};
+use super::tls::Scratch;
 use super::{Now, ShardSettings};
 use crate::auth::{Caller, Verifier};
 use crate::counters::Counters;
@@ -64,6 +65,7 @@ pub(super) struct World {
     pub(super) sealer: Arc<Sealer>,
     pub(super) reader: RequestReader,
     pub(super) writer: SegmentWriter,
+    pub(super) scratch: Scratch,
     /// Made when the first connection with permessage-deflate speaks, one for all of them.
     pub(super) inflater: Option<Box<Inflater>>,
     pub(super) deflater: Deflater,
@@ -96,6 +98,7 @@ impl World {
             sealer,
             reader: RequestReader::default(),
             writer: SegmentWriter::new(SEGMENT_BYTES),
+            scratch: Scratch::default(),
             inflater: None,
             deflater: Deflater::new(settings.deflate.level),
             settings,
@@ -198,11 +201,11 @@ impl World {
         let Some(connection) = self.table.find(id) else {
             return;
         };
-        let bytes = connection.outbound.bytes();
+        let bytes = connection.waiting_bytes();
         self.waiting_bytes = self.waiting_bytes + bytes - connection.counted_bytes;
         connection.counted_bytes = bytes;
         if connection.is_ending && bytes == 0 {
-            self.end(id);
+            self.finish(id);
             return;
         }
         if bytes > 0 && !connection.is_blocked {
@@ -289,6 +292,7 @@ impl World {
         self.waiting_bytes -= connection.counted_bytes;
         connection.counted_bytes = 0;
         connection.outbound = Outbound::default();
+        connection.tls = None;
         self.counters.connections -= 1;
         self.counters.closed += 1;
         self.ends.push(id);
