@@ -1,8 +1,13 @@
-//! Micro-benchmarks of the pure parts, in `benches/`:
+//! What the comparisons share: a floor to compare with, a load that both understand, and CPU time.
 //!
-//! - `batch`: writing and reading the batches that travel through Redis;
-//! - `frames`: decoding and unmasking WebSocket messages in place.
-//!
-//! Run with `cargo bench -p hub-bench`. Nothing depends on this crate.
+//! | module | holds |
+//! |---|---|
+//! | [`floor`] | the least a server can do: epoll, receive, send the same bytes back |
+//! | [`load`] | connections that send messages and wait for their echo |
+//! | [`cpu`] | CPU time of a process by the scheduler's clock |
 
 #![forbid(unsafe_code)]
+
+pub mod cpu;
+pub mod floor;
+pub mod load;

@@ -99,10 +99,15 @@ check_e2e() {
 # interop: clients that we did not write
 check_interop() {
   stack_build || return 1
-  with_stack --shards 2 -- interop_clients
+  local result=0
+  with_stack --shards 2 -- interop_clients || result=1
+  # Again over TLS.
+  with_stack --shards 2 --tls -- interop_clients || result=1
+  return "$result"
 }
 interop_clients() {
   local result=0
+  if [ -f "$RUN/tls/dev.crt" ]; then export SSL_CERT_FILE=$RUN/tls/dev.crt NODE_EXTRA_CA_CERTS=$RUN/tls/dev.crt; fi
   summed "interop python" interop_python || result=1
   summed "interop node" interop_node || result=1
   return "$result"

@@ -43,7 +43,7 @@ apt_install() {
   fi
 }
 
-# need WHAT...: postgres redis curl cc python venv
+# need WHAT...: postgres redis curl openssl cc python venv
 need() {
   local what packages=()
   for what in "$@"; do
@@ -51,6 +51,7 @@ need() {
       postgres) postgres_bin >/dev/null || packages+=(postgresql) ;;
       redis) command -v redis-server redis-cli >/dev/null || packages+=(redis-server redis-tools) ;;
       curl) command -v curl >/dev/null || packages+=(curl ca-certificates) ;;
+      openssl) command -v openssl >/dev/null || packages+=(openssl) ;;
       cc) command -v cc >/dev/null || packages+=(build-essential) ;;
       python) command -v python3 >/dev/null || packages+=(python3) ;;
       venv) python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3 python3-venv) ;;

@@ -49,12 +49,13 @@ stack_forget() {
       *) die "$RUN/data leads to $data, which is not ours" ;;
     esac
   fi
-  rm -rf "${RUN:?}"/{data,keys,settings,account,env,log,pid}
+  rm -rf "${RUN:?}"/{data,keys,tls,settings,account,env,log,pid}
 }
 
-# Chooses ports and secrets. Wants PORT SHARDS EDGES FSYNC; keeps the secrets of an existing database.
+# Chooses ports and secrets. Wants PORT SHARDS EDGES FSYNC, TLS if it is to be on; keeps the secrets of an existing database.
 stack_settings() {
   local edge port name
+  : "${TLS:=no}"
   POSTGRES_PASSWORD=$(sed -n 's/^POSTGRES_PASSWORD=//p' "$RUN/settings" 2>/dev/null || true)
   : "${POSTGRES_PASSWORD:=$(random_hex 16)}"
   REDIS_PASSWORD=$(random_hex 16)
@@ -77,7 +78,7 @@ stack_settings() {
     umask 077
     {
       for name in POSTGRES_PASSWORD REDIS_PASSWORD POSTGRES_PORT REDIS_PORT AUTH_ADMIN_PORT CHAT_ADMIN_PORT \
-        USER_ADMIN_PORT EDGE_PORTS EDGE_ADMIN_PORTS SHARDS EDGES FSYNC HUB_BIN; do
+        USER_ADMIN_PORT EDGE_PORTS EDGE_ADMIN_PORTS SHARDS EDGES FSYNC TLS HUB_BIN; do
         printf '%s=%q\n' "$name" "${!name}"
       done
       # Options that came by the environment hold for parts that are started again, too.
@@ -192,12 +193,22 @@ start_service() {
     --keys "$RUN/keys" --admin "127.0.0.1:$port"
 }
 
+# A certificate for this machine's own use, signed by itself.
+stack_certificate() {
+  [ ! -f "$RUN/tls/dev.crt" ] || return 0
+  mkdir -p "$RUN/tls"
+  (umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj /CN=localhost \
+    -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1' -keyout "$RUN/tls/dev.key" -out "$RUN/tls/dev.crt" \
+    2>>"$RUN/log/tls.log") || { tail -n 5 "$RUN/log/tls.log" >&2; die "no certificate could be made"; }
+}
+
 start_edge() {
-  local name=$1 number
+  local name=$1 number tls=()
   number=$(edge_number "$name")
+  if [ "${TLS:-no}" = yes ]; then tls=(--tls "$RUN/tls"); fi
   spawn "$name" "$HUB_BIN/hub-edge" --listen "127.0.0.1:$(nth "$EDGE_PORTS" "$number")" \
     --admin "127.0.0.1:$(nth "$EDGE_ADMIN_PORTS" "$number")" --redis "$REDIS_URL" --keys "$RUN/keys" \
-    --shards "$SHARDS"
+    --shards "$SHARDS" "${tls[@]}"
 }
 
 admin_url() {
@@ -247,6 +258,7 @@ stack_start() {
   start_part redis
   [ -d "$RUN/keys" ] || "$HUB_BIN/hub-services" config keys "$RUN/keys" >>"$RUN/log/keys.log" 2>&1 ||
     { cat "$RUN/log/keys.log" >&2; die "no keys could be made"; }
+  [ "${TLS:-no}" = no ] || stack_certificate
   local unsafe=()
   [ "$FSYNC" = on ] || unsafe=(env HUB_SERVICES__POSTGRES__ALLOW_UNSAFE_DURABILITY=true)
   "${unsafe[@]}" "$HUB_BIN/hub-services" migrate --database "$DATABASE_URL" --redis "$REDIS_URL" \
@@ -286,17 +298,18 @@ stack_is_up() {
 # RUN/env: read by people, tests and fault scripts (`. .run/env`).
 stack_env() {
   local part name edge
-  local first admin
+  local first admin http=http ws=ws
+  if [ "${TLS:-no}" = yes ]; then http=https ws=wss; fi
   first=$(nth "$EDGE_PORTS" 1) admin=$(nth "$EDGE_ADMIN_PORTS" 1)
   (
     umask 077
     {
-      echo "HUB_HTTP_URL=http://127.0.0.1:$first"
-      echo "HUB_WS_URL=ws://127.0.0.1:$first/v1/ws"
+      echo "HUB_HTTP_URL=$http://127.0.0.1:$first"
+      echo "HUB_WS_URL=$ws://127.0.0.1:$first/v1/ws"
       echo "HUB_ADMIN_URL=http://127.0.0.1:$admin"
       for ((edge = 2; edge <= EDGES; edge++)); do
-        echo "HUB_HTTP_URL_$edge=http://127.0.0.1:$(nth "$EDGE_PORTS" "$edge")"
-        echo "HUB_WS_URL_$edge=ws://127.0.0.1:$(nth "$EDGE_PORTS" "$edge")/v1/ws"
+        echo "HUB_HTTP_URL_$edge=$http://127.0.0.1:$(nth "$EDGE_PORTS" "$edge")"
+        echo "HUB_WS_URL_$edge=$ws://127.0.0.1:$(nth "$EDGE_PORTS" "$edge")/v1/ws"
         echo "HUB_ADMIN_URL_$edge=http://127.0.0.1:$(nth "$EDGE_ADMIN_PORTS" "$edge")"
       done
       for part in auth chat user; do echo "HUB_${part^^}_ADMIN_URL=$(admin_url "$part")"; done

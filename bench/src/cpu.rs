@@ -1,0 +1,50 @@
+//! CPU time of a process: `/proc/PID/task/*/schedstat`, nanoseconds, user and system together.
+
+use std::fs;
+use std::io;
+
+use anyhow::{Context, Result};
+
+/// Nanoseconds that all present threads of a process have run.
+pub fn of_process(pid: u32) -> Result<u64> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).context("the process is gone")? {
+        let path = task?.path().join("schedstat");
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                sum += first_number(&text).with_context(|| format!("cannot read {}", path.display()))?;
+            }
+            // A thread that ended meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(sum)
+}
+
+/// Resident memory of a process, bytes.
+pub fn resident(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    Ok(line.and_then(first_number).context("no VmRSS")? * 1024)
+}
+
+fn first_number(text: &str) -> Option<u64> {
+    text.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_counted() {
+        let me = std::process::id();
+        let before = of_process(me).unwrap();
+        let mut sum = 0_u64;
+        while of_process(me).unwrap() < before + 1_000_000 {
+            sum = std::hint::black_box(sum + 1);
+        }
+        assert!(resident(me).unwrap() > 100_000);
+    }
+}

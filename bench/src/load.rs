@@ -1,0 +1,140 @@
+//! The load: every connection sends a burst of messages, waits for all of their echoes, and sends again.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use hub_ws::frame::{Header, Opcode, push_masked};
+use hub_ws::handshake::{read_response, write_request};
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+
+/// What the server speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Speech {
+    /// The same bytes come back.
+    Raw,
+    /// WebSocket frames, at this path.
+    WebSocket(&'static str),
+}
+
+/// What is to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Connections.
+    pub connections: usize,
+    /// Messages that a connection sends before it waits.
+    pub in_flight: usize,
+    /// Bytes of a message.
+    pub bytes: usize,
+}
+
+struct Line {
+    stream: TcpStream,
+    missing: usize,
+}
+
+/// Connections that are open and ready.
+pub struct Load {
+    lines: Vec<Line>,
+    /// What a connection sends at once, and how many bytes come back for it.
+    burst: Vec<u8>,
+    answer_bytes: usize,
+    shape: Shape,
+}
+
+impl Load {
+    /// Opens all connections.
+    pub fn open(server: SocketAddr, speech: Speech, shape: Shape) -> Result<Self> {
+        let mut lines = Vec::with_capacity(shape.connections);
+        for _ in 0..shape.connections {
+            let mut stream = TcpStream::connect(server).context("cannot connect")?;
+            stream.set_nodelay(true)?;
+            if let Speech::WebSocket(path) = speech {
+                upgrade(&mut stream, path)?;
+            }
+            stream.set_nonblocking(true)?;
+            lines.push(Line { stream, missing: 0 });
+        }
+        let mut frame = Vec::new();
+        let payload = vec![b'x'; shape.bytes];
+        push_masked(&mut frame, Opcode::Text, &payload, [0x12, 0x34, 0x56, 0x78]);
+        let answer_bytes = match speech {
+            Speech::Raw => frame.len(),
+            Speech::WebSocket(_) => Header::server(Opcode::Text, shape.bytes).as_slice().len() + shape.bytes,
+        };
+        Ok(Self {
+            lines,
+            burst: frame.repeat(shape.in_flight),
+            answer_bytes: answer_bytes * shape.in_flight,
+            shape,
+        })
+    }
+
+    /// Sends for a while; returns the number of messages that came back.
+    pub fn run(&mut self, length: Duration) -> Result<u64> {
+        let poll = epoll::create(CreateFlags::CLOEXEC)?;
+        for (index, line) in (0_u64..).zip(&self.lines) {
+            epoll::add(&poll, &line.stream, EventData::new_u64(index), EventFlags::IN)?;
+        }
+        let end = Instant::now() + length;
+        let mut buffer = vec![0; 256 * 1024];
+        let mut events = Vec::with_capacity(1024);
+        let (mut bursts, mut open) = (0_u64, self.lines.len());
+        for line in &mut self.lines {
+            line.missing = self.answer_bytes;
+            write_all(&mut line.stream, &self.burst)?;
+        }
+        while open > 0 {
+            events.clear();
+            epoll::wait(&poll, spare_capacity(&mut events), None)?;
+            let is_over = Instant::now() >= end;
+            for event in &events {
+                let index = usize::try_from(event.data.u64())?;
+                let line = self.lines.get_mut(index).context("an unknown connection")?;
+                match line.stream.read(&mut buffer) {
+                    Ok(0) => bail!("the server closed a connection"),
+                    Ok(len) if len > line.missing => bail!("more came back than was sent"),
+                    Ok(len) => line.missing -= len,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                    Err(error) => return Err(error.into()),
+                }
+                if line.missing == 0 {
+                    bursts += 1;
+                    if is_over {
+                        open -= 1;
+                    } else {
+                        line.missing = self.answer_bytes;
+                        write_all(&mut line.stream, &self.burst)?;
+                    }
+                }
+            }
+        }
+        Ok(bursts * u64::try_from(self.shape.in_flight)?)
+    }
+}
+
+/// A burst fits into an empty socket buffer, nearly always.
+fn write_all(stream: &mut TcpStream, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        match stream.write(bytes) {
+            Ok(len) => bytes = bytes.get(len..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn upgrade(stream: &mut TcpStream, path: &str) -> Result<()> {
+    let nonce = [7; 16];
+    stream.write_all(write_request("bench", path, nonce, None, "").as_bytes())?;
+    let mut head = Vec::new();
+    let mut byte = [0; 1];
+    while read_response(&head, nonce, None)?.is_none() {
+        stream.read_exact(&mut byte)?;
+        head.extend_from_slice(&byte);
+    }
+    Ok(())
+}
