@@ -184,6 +184,7 @@ fn on_event(state: &mut State, id: ConnectionId, bits: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arena::Arena;
 
     #[test]
     fn names_round_trip_and_none_is_the_wake() {
@@ -193,5 +194,26 @@ mod tests {
         };
         assert_eq!(id_of(name(id)), id);
         assert_ne!(name(id), WAKE);
+    }
+
+    #[test]
+    fn a_late_event_reaches_no_stranger() {
+        let mut state = State::new(1, Arena::new(1, 64, 0));
+        let stranger = ConnectionId {
+            slot: 0,
+            generation: 2,
+        };
+        state.rows[0].open(stranger.generation);
+        state.rows[0].pending |= POLL_OUT;
+        let owner = ConnectionId {
+            generation: 1,
+            ..stranger
+        };
+        on_event(&mut state, owner, READS | WRITES | ENDS);
+        assert!(!state.has_readable());
+        assert_eq!(state.writable, []);
+        on_event(&mut state, stranger, READS | WRITES);
+        assert!(state.has_readable());
+        assert_eq!(state.writable, [stranger]);
     }
 }
