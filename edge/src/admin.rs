@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hub_ring::Engine;
 use hub_ws::handshake::{HEAD_BYTES_MAX, Head};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,8 +25,14 @@ pub struct Admin {
 
 impl Admin {
     /// Shows these.
-    pub fn new(health: Arc<Health>, shards: Vec<Arc<SharedCounters>>, metrics: PrometheusHandle) -> Self {
+    pub fn new(
+        engine: Engine,
+        health: Arc<Health>,
+        shards: Vec<Arc<SharedCounters>>,
+        metrics: PrometheusHandle,
+    ) -> Self {
         describe();
+        metrics::gauge!("hub_edge_engine", "engine" => engine.name()).set(1.0);
         Self {
             health,
             shards,
@@ -155,6 +162,10 @@ fn describe() {
     );
     metrics::describe_gauge!("hub_edge_backbone_up", "1 while Redis answers, else 0");
     metrics::gauge!("hub_edge_backbone_up").set(0.0);
+    metrics::describe_gauge!(
+        "hub_edge_engine",
+        "Always 1; what carries the connections is a label"
+    );
     metrics::describe_gauge!("hub_edge_build_info", "Always 1; the version is a label");
     metrics::gauge!("hub_edge_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }

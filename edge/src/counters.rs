@@ -50,8 +50,8 @@ counters! {
     calls: gauge, "hub_edge_calls", "HTTP calls that wait for their answer";
     outbound_bytes: gauge, "hub_edge_outbound_bytes", "Bytes that wait for slow connections";
     turns: counter, "hub_edge_turns_total", "Turns of the shard";
-    enters: counter, "hub_edge_ring_enters_total", "System calls into the data ring";
-    completions: counter, "hub_edge_ring_completions_total", "Completions of the data ring";
+    enters: counter, "hub_edge_ring_enters_total", "System calls of the data ring";
+    completions: counter, "hub_edge_ring_completions_total", "Completions or events of the data ring";
     received_bytes: counter, "hub_edge_ring_recv_bytes_total", "Bytes received on the data ring";
     sent_bytes: counter, "hub_edge_ring_send_bytes_total", "Bytes sent on the data ring";
     sends: counter, "hub_edge_ring_sends_total", "Sends on the data ring";

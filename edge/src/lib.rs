@@ -1,10 +1,11 @@
 //! The edge node: terminates `WebSocket`s, forwards batches. Knows users, not rooms; never reaches PostgreSQL.
 //!
-//! A node is one thread per shard (monoio and a data ring) and one for the backbone (tokio and Redis):
+//! A node is one thread per shard (monoio and a data ring, on io_uring or epoll) and one for the backbone (tokio and
+//! Redis):
 //!
 //! | module | step | holds |
 //! |---|---|---|
-//! | [`config`], [`cli`], [`node`] | | settings, command line, threads |
+//! | [`config`], [`cli`], [`node`], [`runtime`] | | settings, command line, threads and what they run on |
 //! | [`accept`], [`admission`], [`http`] | 1, 3 | listeners and admission, request heads and calls |
 //! | [`tls`], [`stream`] | 2, 3 | TLS without I/O, certificates, bytes of a connection on a task |
 //! | [`auth`] | 6 | verifies access tokens |
@@ -30,6 +31,7 @@ pub mod mailbox;
 pub mod node;
 pub mod outbound;
 pub mod request;
+pub mod runtime;
 pub mod shard;
 pub mod stream;
 pub mod tls;

@@ -7,8 +7,8 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
+use hub_ring::{Choice, Engine};
 use metrics_exporter_prometheus::PrometheusBuilder;
-use monoio::{IoUringDriver, RuntimeBuilder};
 use rustls::ServerConfig;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -23,12 +23,10 @@ use crate::config::Config;
 use crate::counters::SharedCounters;
 use crate::http::Env;
 use crate::mailbox::{BackboneEnd, MailboxEnd, ToShard, mailbox};
+use crate::runtime;
 use crate::shard::{Shard, ShardSettings};
 use crate::tls;
 use crate::uplink::UplinkLimits;
-
-/// Entries of monoio's own ring: accepts, reads and timers of handshakes and calls.
-const RUNTIME_ENTRIES: u32 = 1024;
 
 /// Bounds of the buckets of histograms, all of which are of seconds.
 const SECONDS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5];
@@ -43,8 +41,10 @@ struct Parts {
 }
 
 /// Runs a node until SIGTERM or SIGINT and the drain that follows.
-pub fn run(config: Config) -> Result<()> {
-    hub_ring::probe()?;
+pub fn run(mut config: Config) -> Result<()> {
+    let Choice { engine, fallback } = choose_engine(config.ring.engine)?;
+    // All shards take what was found here.
+    config.ring.engine = engine;
     let keyring = Keyring::load(&config.auth.keys_dir)?;
     let admin = TcpListener::bind(config.server.admin)
         .with_context(|| format!("cannot listen on {} (admin)", config.server.admin))?;
@@ -87,12 +87,18 @@ pub fn run(config: Config) -> Result<()> {
         admin = %parts.config.server.admin,
         shards = parts.config.server.shards,
         tls = parts.tls.is_some(),
-        engine = "io_uring",
+        engine = engine.name(),
+        fallback = fallback.map(|error| format!("{:#}", anyhow!(error))),
         "edge node is up"
     );
     run_backbone(&parts.config, ends, notify, admin, |health| {
-        Admin::new(health, counters, handle)
+        Admin::new(engine, health, counters, handle)
     })
+}
+
+/// What carries the connections of this node; the error names the setting that asked for what is not there.
+fn choose_engine(wanted: Engine) -> Result<Choice> {
+    hub_ring::choose(wanted).with_context(|| format!("ring.engine = \"{}\"", wanted.name()))
 }
 
 /// The body of a shard's thread. A shard that fails takes the process with it: its connections are gone anyway, and
@@ -111,16 +117,12 @@ fn run_shard(
     }
     let is_started = Cell::new(false);
     let work = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let mut runtime = RuntimeBuilder::<IoUringDriver>::new()
-            .enable_timer()
-            .with_entries(RUNTIME_ENTRIES)
-            .build()
-            .context("cannot start the runtime of a shard")?;
-        runtime.block_on(shard(index, parts, mailbox, shared, || {
+        let work = shard(index, parts, mailbox, shared, || {
             is_started.set(true);
             // Where another shard has failed nobody listens any more.
             let _ = report.send(Ok(()));
-        }))
+        });
+        runtime::block_on(parts.config.ring.engine, work).context("cannot start the runtime of a shard")?
     }));
     match work {
         Ok(Ok(())) => {}

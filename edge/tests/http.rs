@@ -10,21 +10,33 @@ use support::client::{Client, Frame, text_frame};
 use support::edge::{Edge, program};
 use support::eventually;
 
+on_each_engine! {
+    every_bad_head_has_its_status_and_ends_the_connection,
+    refusals_say_what_would_be_right,
+    one_connection_carries_many_calls_and_each_body_is_its_own,
+    a_body_above_the_limit_is_refused_and_the_client_can_read_why,
+    calls_that_the_edge_answers_itself,
+    slow_requests_are_cut_at_the_deadline_and_others_are_not_kept_waiting,
+    an_upgrade_with_a_message_behind_it_is_answered_on_the_data_ring,
+    the_subprotocol_is_named_and_a_session_has_to_be_opened_in_time,
+    an_address_has_its_share_and_gets_it_back,
+    without_descriptors_nothing_spins_and_the_node_recovers,
+}
+
 /// A Redis that is never there: nothing here needs one.
 const NOWHERE: &str = "unix:///nowhere/redis.sock";
 
 /// Deadlines that tests wait for.
 const SHORT: &[(&str, &str)] = &[("LIMITS__HEADER_MS", "300"), ("LIMITS__SESSION_OPEN_MS", "300")];
 
-fn edge() -> Edge {
-    Edge::start(NOWHERE, &[])
+fn edge(engine: &str) -> Edge {
+    Edge::start(engine, NOWHERE, &[])
 }
 
 const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-#[test]
-fn every_bad_head_has_its_status_and_ends_the_connection() {
-    let edge = edge();
+fn every_bad_head_has_its_status_and_ends_the_connection(engine: &str) {
+    let edge = edge(engine);
     let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
     let cases: Vec<(u16, String)> = vec![
         // Smuggling: what two readers could understand differently.
@@ -156,9 +168,8 @@ fn every_bad_head_has_its_status_and_ends_the_connection() {
     );
 }
 
-#[test]
-fn refusals_say_what_would_be_right() {
-    let edge = edge();
+fn refusals_say_what_would_be_right(engine: &str) {
+    let edge = edge(engine);
     let reply = edge.request("GET /v1/rpc HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(reply.head.contains("\r\nAllow: POST\r\n"));
     let reply = edge.request("GET /v1/ws HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -179,9 +190,8 @@ fn refusals_say_what_would_be_right() {
     }
 }
 
-#[test]
-fn one_connection_carries_many_calls_and_each_body_is_its_own() {
-    let edge = edge();
+fn one_connection_carries_many_calls_and_each_body_is_its_own(engine: &str) {
+    let edge = edge(engine);
     let mut client = edge.connect();
     let body = r#"{"id":1,"method":"user.me","params":{}}"#;
     // A body that looks like a request is a body.
@@ -210,9 +220,8 @@ fn one_connection_carries_many_calls_and_each_body_is_its_own() {
     assert!(client.is_closed());
 }
 
-#[test]
-fn a_body_above_the_limit_is_refused_and_the_client_can_read_why() {
-    let edge = Edge::start(NOWHERE, &[("LIMITS__MESSAGE_BYTES_MAX", "65536")]);
+fn a_body_above_the_limit_is_refused_and_the_client_can_read_why(engine: &str) {
+    let edge = Edge::start(engine, NOWHERE, &[("LIMITS__MESSAGE_BYTES_MAX", "65536")]);
     let mut client = edge.connect();
     let head = "POST /v1/rpc HTTP/1.1\r\nHost: a\r\nContent-Length: 700000\r\n\r\n";
     client.write(head.as_bytes());
@@ -227,9 +236,8 @@ fn a_body_above_the_limit_is_refused_and_the_client_can_read_why() {
     );
 }
 
-#[test]
-fn calls_that_the_edge_answers_itself() {
-    let edge = edge();
+fn calls_that_the_edge_answers_itself(engine: &str) {
+    let edge = edge(engine);
     let token = edge
         .keys
         .token(uuid::Uuid::from_u128(1).into(), uuid::Uuid::from_u128(2).into());
@@ -298,9 +306,8 @@ fn calls_that_the_edge_answers_itself() {
     }
 }
 
-#[test]
-fn slow_requests_are_cut_at_the_deadline_and_others_are_not_kept_waiting() {
-    let edge = Edge::start(NOWHERE, SHORT);
+fn slow_requests_are_cut_at_the_deadline_and_others_are_not_kept_waiting(engine: &str) {
+    let edge = Edge::start(engine, NOWHERE, SHORT);
     let mut silent = edge.connect();
     let mut half_head = edge.connect();
     half_head.write(b"GET / HTTP/1.1\r\nHost: ");
@@ -327,9 +334,8 @@ fn slow_requests_are_cut_at_the_deadline_and_others_are_not_kept_waiting() {
     edge.metric_is("hub_edge_connections", |count| count == 0);
 }
 
-#[test]
-fn an_upgrade_with_a_message_behind_it_is_answered_on_the_data_ring() {
-    let edge = edge();
+fn an_upgrade_with_a_message_behind_it_is_answered_on_the_data_ring(engine: &str) {
+    let edge = edge(engine);
     let mut client = edge.connect();
     let reply = client.upgrade("/echo", "", &text_frame("early"));
     assert_eq!(reply.status, 101);
@@ -342,9 +348,8 @@ fn an_upgrade_with_a_message_behind_it_is_answered_on_the_data_ring() {
     edge.metric_is("hub_edge_connections", |count| count == 0);
 }
 
-#[test]
-fn the_subprotocol_is_named_and_a_session_has_to_be_opened_in_time() {
-    let edge = Edge::start(NOWHERE, SHORT);
+fn the_subprotocol_is_named_and_a_session_has_to_be_opened_in_time(engine: &str) {
+    let edge = Edge::start(engine, NOWHERE, SHORT);
     let mut client = edge.connect();
     let reply = client.upgrade("/v1/ws", "Sec-WebSocket-Protocol: x, socket-hub.v1\r\n", b"");
     assert_eq!(reply.status, 101);
@@ -362,9 +367,8 @@ fn the_subprotocol_is_named_and_a_session_has_to_be_opened_in_time() {
     assert_eq!(client.frame(), Frame::Close(4504));
 }
 
-#[test]
-fn an_address_has_its_share_and_gets_it_back() {
-    let edge = Edge::start(NOWHERE, &[("LIMITS__CONNECTIONS_PER_ADDRESS", "3")]);
+fn an_address_has_its_share_and_gets_it_back(engine: &str) {
+    let edge = Edge::start(engine, NOWHERE, &[("LIMITS__CONNECTIONS_PER_ADDRESS", "3")]);
     let mut inside: Vec<Client> = (0..3).map(|_| edge.connect()).collect();
     for client in &mut inside {
         assert_eq!(client.upgrade("/echo", "", b"").status, 101);
@@ -380,11 +384,15 @@ fn an_address_has_its_share_and_gets_it_back() {
     });
 }
 
-#[test]
-fn without_descriptors_nothing_spins_and_the_node_recovers() {
+fn without_descriptors_nothing_spins_and_the_node_recovers(engine: &str) {
     let mut limited = Command::new("prlimit");
     limited.arg("--nofile=80:80").arg(program());
-    let edge = Edge::start_with(limited, NOWHERE, &[("LIMITS__CONNECTIONS_PER_ADDRESS", "0")]);
+    let edge = Edge::start_with(
+        limited,
+        engine,
+        NOWHERE,
+        &[("LIMITS__CONNECTIONS_PER_ADDRESS", "0")],
+    );
     let flood: Vec<Client> = (0..200).map(|_| edge.connect()).collect();
     let before = edge.cpu_ticks();
     std::thread::sleep(Duration::from_millis(500));

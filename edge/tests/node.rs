@@ -15,6 +15,18 @@ use support::eventually;
 use support::keys::Keys;
 use support::redis::Redis;
 
+on_each_engine! {
+    a_session_opens_hears_and_is_forgotten,
+    the_header_of_the_upgrade_opens_a_session_too,
+    a_wrong_token_and_a_revoked_login_end_the_connection,
+    a_request_reaches_its_partition_untouched_and_its_answer_comes_back,
+    a_call_over_http_is_answered_or_times_out_and_its_secret_is_sealed,
+    sessions_are_told_to_sync_when_redis_forgot_everything,
+    the_admin_port_says_what_an_operator_asks,
+    a_terminated_node_says_goodbye_takes_itself_out_and_ends_well,
+    a_node_ends_well_without_its_redis_too,
+}
+
 fn user() -> UserId {
     Uuid::from_u128(0xA).into()
 }
@@ -24,10 +36,10 @@ fn login() -> LoginId {
 }
 
 /// A node that is ready, with its Redis.
-fn ready(settings: &[(&str, &str)]) -> (Redis, Edge) {
+fn ready(engine: &str, settings: &[(&str, &str)]) -> (Redis, Edge) {
     let redis = Redis::start();
     redis.write_meta();
-    let edge = Edge::start(&redis.url(), settings);
+    let edge = Edge::start(engine, &redis.url(), settings);
     edge.ready();
     (redis, edge)
 }
@@ -94,9 +106,8 @@ fn first_batch(redis: &Redis, service: Service, partitions: u16) -> Vec<u8> {
     })
 }
 
-#[test]
-fn a_session_opens_hears_and_is_forgotten() {
-    let (redis, edge) = ready(&[]);
+fn a_session_opens_hears_and_is_forgotten(engine: &str) {
+    let (redis, edge) = ready(engine, &[]);
     let mut client = open(&edge);
     let [address] = addresses(&redis)[..] else {
         panic!("the session is in the directory once");
@@ -123,9 +134,8 @@ fn a_session_opens_hears_and_is_forgotten() {
     });
 }
 
-#[test]
-fn the_header_of_the_upgrade_opens_a_session_too() {
-    let (redis, edge) = ready(&[]);
+fn the_header_of_the_upgrade_opens_a_session_too(engine: &str) {
+    let (redis, edge) = ready(engine, &[]);
     let mut client = edge.connect();
     let token = edge.keys.token(user(), login());
     client.upgrade("/v1/ws", &format!("Authorization: Bearer {token}\r\n"), b"");
@@ -135,9 +145,8 @@ fn the_header_of_the_upgrade_opens_a_session_too() {
     assert_eq!(client.json()["error"]["code"], "conflict");
 }
 
-#[test]
-fn a_wrong_token_and_a_revoked_login_end_the_connection() {
-    let (redis, edge) = ready(&[]);
+fn a_wrong_token_and_a_revoked_login_end_the_connection(engine: &str) {
+    let (redis, edge) = ready(engine, &[]);
     let mut stranger = edge.connect();
     stranger.upgrade("/v1/ws", "", b"");
     stranger.send(r#"{"id":1,"method":"session.open","params":{"token":"x.y.z"}}"#);
@@ -158,9 +167,8 @@ fn a_wrong_token_and_a_revoked_login_end_the_connection() {
     });
 }
 
-#[test]
-fn a_request_reaches_its_partition_untouched_and_its_answer_comes_back() {
-    let (redis, edge) = ready(&[]);
+fn a_request_reaches_its_partition_untouched_and_its_answer_comes_back(engine: &str) {
+    let (redis, edge) = ready(engine, &[]);
     let mut client = open(&edge);
     let text = r#"{ "id":7, "method":"message.history", "room":"01890a5d-ac96-774b-bcce-b302099a8057", "params":{"é":[1]} }"#;
     client.send(text);
@@ -188,9 +196,8 @@ fn a_request_reaches_its_partition_untouched_and_its_answer_comes_back() {
     assert_eq!(client.json()["id"], 7);
 }
 
-#[test]
-fn a_call_over_http_is_answered_or_times_out_and_its_secret_is_sealed() {
-    let (redis, edge) = ready(&[("LIMITS__CALL_WAIT_MS", "300")]);
+fn a_call_over_http_is_answered_or_times_out_and_its_secret_is_sealed(engine: &str) {
+    let (redis, edge) = ready(engine, &[("LIMITS__CALL_WAIT_MS", "300")]);
     let token = edge.keys.token(user(), login());
     let late = edge.call(Some(&token), r#"{"id":3,"method":"user.me","params":{}}"#);
     assert_eq!((late.status, late.code().as_str()), (504, "unavailable"));
@@ -205,9 +212,8 @@ fn a_call_over_http_is_answered_or_times_out_and_its_secret_is_sealed() {
     assert!(!edge.log().contains("hunter22"));
 }
 
-#[test]
-fn sessions_are_told_to_sync_when_redis_forgot_everything() {
-    let (redis, edge) = ready(&[]);
+fn sessions_are_told_to_sync_when_redis_forgot_everything(engine: &str) {
+    let (redis, edge) = ready(engine, &[]);
     let mut client = open(&edge);
     let before = addresses(&redis);
     redis::cmd("FLUSHALL")
@@ -221,10 +227,9 @@ fn sessions_are_told_to_sync_when_redis_forgot_everything() {
     assert_eq!(client.frame(), Frame::Text(r#""again""#.into()));
 }
 
-#[test]
-fn the_admin_port_says_what_an_operator_asks() {
+fn the_admin_port_says_what_an_operator_asks(engine: &str) {
     let redis = Redis::start();
-    let edge = Edge::start(&redis.url(), &[]);
+    let edge = Edge::start(engine, &redis.url(), &[]);
     assert_eq!(edge.admin("/healthz").0, 200);
     let (status, why) = edge.admin("/readyz");
     assert_eq!((status, why.lines().count()), (503, 1), "{why}");
@@ -243,6 +248,10 @@ fn the_admin_port_says_what_an_operator_asks() {
         assert!(text.contains(&format!("# TYPE {name} ")), "{name}");
     }
     assert!(text.contains(r#"hub_edge_connections{shard="1"}"#));
+    let line = format!(r#"hub_edge_engine{{engine="{engine}"}} 1"#);
+    assert!(text.lines().any(|found| found == line), "{text}");
+    assert!(edge.log().contains(&format!(r#""engine":"{engine}""#)));
+    assert!(!edge.log().contains("fallback"), "it runs on what was asked for");
     // What `promtool check metrics` asks for: a help for each, `_total` for counters and for nothing else.
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').expect("a name and a kind");
@@ -254,9 +263,8 @@ fn the_admin_port_says_what_an_operator_asks() {
     assert_eq!(edge.admin("/other").0, 404);
 }
 
-#[test]
-fn a_terminated_node_says_goodbye_takes_itself_out_and_ends_well() {
-    let (redis, mut edge) = ready(&[]);
+fn a_terminated_node_says_goodbye_takes_itself_out_and_ends_well(engine: &str) {
+    let (redis, mut edge) = ready(engine, &[]);
     let mut client = open(&edge);
     edge.terminate();
     assert_eq!(client.json()["event"], "system.migrate");
@@ -271,9 +279,8 @@ fn a_terminated_node_says_goodbye_takes_itself_out_and_ends_well() {
     assert!(nodes.is_empty(), "{nodes:?}");
 }
 
-#[test]
-fn a_node_ends_well_without_its_redis_too() {
-    let (mut redis, mut edge) = ready(&[("SERVER__DRAIN_MS", "500")]);
+fn a_node_ends_well_without_its_redis_too(engine: &str) {
+    let (mut redis, mut edge) = ready(engine, &[("SERVER__DRAIN_MS", "500")]);
     let _client = open(&edge);
     redis.kill();
     edge.terminate();

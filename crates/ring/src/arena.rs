@@ -7,9 +7,9 @@ use crate::table::ConnectionId;
 pub enum Inbound<'a> {
     /// Bytes, and behind them [`Received::padding`] readable bytes of any content: the slice holds both.
     Bytes(&'a mut [u8]),
-    /// The peer sends no more.
+    /// The peer sends no more. Told once: nothing of this connection follows.
     Eof,
-    /// The connection is broken; the number of the error.
+    /// The connection is broken; the number of the error. Told once, as [`Eof`](Self::Eof) is.
     Error(i32),
 }
 
@@ -78,15 +78,15 @@ impl Arena {
         self.walked = 0;
     }
 
-    /// The next free slice for a connection: its index and its first byte.
-    pub(crate) fn lend(&mut self, id: ConnectionId) -> (u32, *mut u8) {
+    /// The next free slice for a connection, and its index.
+    pub(crate) fn lend(&mut self, id: ConnectionId) -> (u32, &mut [u8]) {
         let index = self.used;
         self.owners[index] = (id, None);
         self.used += 1;
-        let slice = &mut self.bytes[index * self.stride..(index + 1) * self.stride];
+        let start = index * self.stride;
         (
             u32::try_from(index).expect("slices are counted in u16"),
-            slice.as_mut_ptr(),
+            &mut self.bytes[start..start + self.slice_bytes as usize],
         )
     }
 
@@ -95,6 +95,11 @@ impl Arena {
         let owner = self.owners.get_mut(index as usize)?;
         owner.1 = Some(result);
         Some(owner.0)
+    }
+
+    /// True for a receive that found nothing, which is no end.
+    pub(crate) fn is_empty_handed(result: i32) -> bool {
+        result == -libc::EAGAIN || result == -libc::EINTR
     }
 
     /// True if the kernel has answered for every slice that was lent.
@@ -111,7 +116,7 @@ impl Arena {
             self.walked += 1;
             let (id, result) = self.owners[index];
             let result = result?;
-            if result == -libc::EAGAIN || result == -libc::EINTR {
+            if Self::is_empty_handed(result) {
                 continue;
             }
             let Ok(len) = usize::try_from(result) else {

@@ -21,13 +21,20 @@ pub enum SetupError {
     Io(#[from] io::Error),
 }
 
+impl SetupError {
+    /// True if epoll works where this came from.
+    pub(crate) fn is_about_uring(&self) -> bool {
+        matches!(self, Self::Forbidden(_) | Self::TooOld(_))
+    }
+}
+
 /// A socket cannot be taken over; it is closed.
 #[derive(Debug, Error)]
 pub enum AttachError {
     /// The slot is beyond the table.
     #[error("slot is beyond the connection table")]
     NoSuchSlot,
-    /// The slot's last owner still has a completion to come.
+    /// The slot's last owner is not released yet.
     #[error("slot is not released yet")]
     Occupied,
     /// The kernel refused.

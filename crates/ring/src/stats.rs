@@ -3,9 +3,9 @@
 /// Counters since the ring was made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stats {
-    /// System calls that entered the ring.
+    /// System calls.
     pub enters: u64,
-    /// Completions that were read.
+    /// Completions (io_uring) or events (epoll) that were read.
     pub completions: u64,
     /// Receives that were submitted.
     pub receives: u64,
@@ -17,7 +17,7 @@ pub struct Stats {
     pub sent_bytes: u64,
     /// Sends that were not taken whole.
     pub short_sends: u64,
-    /// Multishot polls that ended by themselves and were armed again.
+    /// Multishot polls that ended by themselves and were armed again; io_uring alone has them.
     pub rearms: u64,
     /// Connections taken over.
     pub attached: u64,

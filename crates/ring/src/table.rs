@@ -1,4 +1,4 @@
-//! What the ring knows of each slot. The rows are as many as the kernel's table of registered descriptors.
+//! What a ring knows of each slot, whatever engine it runs on.
 
 /// A connection: a slot and which life of it. Slots and generations are given out by whoever owns the connection
 /// table; the ring tells when a slot may be given out again.
@@ -13,19 +13,19 @@ pub struct ConnectionId {
 /// Life of a slot.
 ///
 /// ```text
-/// Vacant ─attach─> Open ─close─> Closing ─last completion─> Vacant
+/// Vacant ─attach─> Open ─close─> Closing ─last answer of the kernel─> Vacant
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Phase {
-    /// Nobody's; completions for it are late and ignored.
+    /// Nobody's; events for it are late and ignored.
     Vacant,
     /// Carries a connection.
     Open,
-    /// Closed by us; completions are still to come.
+    /// Closed by us and not given back yet.
     Closing,
 }
 
-/// Requests of a slot that the kernel has not answered for the last time.
+/// What of a slot the kernel has not answered for the last time.
 pub(crate) const POLL_IN: u8 = 1;
 pub(crate) const POLL_OUT: u8 = 2;
 pub(crate) const CLOSE: u8 = 4;
@@ -37,6 +37,8 @@ const READABLE: u8 = 2;
 const PAUSED: u8 = 4;
 /// The peer's end or an error stands behind the waiting bytes.
 const ENDING: u8 = 8;
+/// The caller was told the end: nothing follows it.
+const ENDED: u8 = 16;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
@@ -59,7 +61,7 @@ impl Row {
         *self = Self {
             generation,
             phase: Phase::Open,
-            pending: POLL_IN,
+            pending: 0,
             reading: 0,
         };
     }
@@ -100,7 +102,7 @@ impl Row {
     /// Bytes may be waiting; true if the slot must enter the readable list.
     pub(crate) fn on_readable(&mut self) -> bool {
         self.reading |= READABLE;
-        if self.reading & (LISTED | PAUSED) != 0 {
+        if self.reading & (LISTED | PAUSED | ENDED) != 0 {
             return false;
         }
         self.reading |= LISTED;
@@ -117,10 +119,15 @@ impl Row {
         self.reading & ENDING != 0
     }
 
+    /// The end was received: the slot does not enter the readable list again.
+    pub(crate) fn on_ended(&mut self) {
+        self.reading |= ENDED;
+    }
+
     /// The slot left the readable list; true if it is to be received from.
     pub(crate) fn on_unlisted(&mut self) -> bool {
         self.reading &= !LISTED;
-        if self.phase != Phase::Open || self.reading & PAUSED != 0 {
+        if self.phase != Phase::Open || self.reading & (PAUSED | ENDED) != 0 {
             return false;
         }
         self.reading &= !READABLE;
@@ -138,69 +145,18 @@ impl Row {
     }
 }
 
-/// Generation bits that fit beside tag and slot into the user data of a request.
+/// Generation bits that fit beside tag and slot into the user data of an io_uring request.
 pub(crate) const GENERATION_MASK: u32 = 0x00FF_FFFF;
-
-/// What a request was, told by its completion.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub(crate) enum Tag {
-    PollIn = 1,
-    PollOut = 2,
-    Receive = 3,
-    Send = 4,
-    Close = 5,
-    Cancel = 6,
-}
-
-/// `tag (8 bits) | generation (24) | slot (32)`.
-pub(crate) fn user_data(tag: Tag, slot: u32, generation: u32) -> u64 {
-    (u64::from(tag as u8) << 56) | (u64::from(generation & GENERATION_MASK) << 32) | u64::from(slot)
-}
-
-/// The parts of [`user_data`]; `None` for a value that is not ours.
-pub(crate) fn split_user_data(data: u64) -> Option<(Tag, u32, u32)> {
-    let [s0, s1, s2, s3, g0, g1, g2, tag] = data.to_le_bytes();
-    let tag = match tag {
-        1 => Tag::PollIn,
-        2 => Tag::PollOut,
-        3 => Tag::Receive,
-        4 => Tag::Send,
-        5 => Tag::Close,
-        6 => Tag::Cancel,
-        _ => return None,
-    };
-    Some((
-        tag,
-        u32::from_le_bytes([s0, s1, s2, s3]),
-        u32::from_le_bytes([g0, g1, g2, 0]),
-    ))
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn user_data_round_trips() {
-        for tag in [
-            Tag::PollIn,
-            Tag::PollOut,
-            Tag::Receive,
-            Tag::Send,
-            Tag::Close,
-            Tag::Cancel,
-        ] {
-            let data = user_data(tag, u32::MAX - 1, 0xFFAB_CDEF);
-            assert_eq!(split_user_data(data), Some((tag, u32::MAX - 1, 0x00AB_CDEF)));
-        }
-        assert_eq!(split_user_data(0), None);
-    }
-
-    #[test]
     fn a_row_is_released_once_and_only_after_its_last_completion() {
         let mut row = Row::VACANT;
         row.open(7);
+        row.pending |= POLL_IN;
         row.start_closing();
         assert!(!row.try_release());
         row.pending &= !POLL_IN;
@@ -219,6 +175,18 @@ mod tests {
         assert!(row.resume());
         assert!(!row.on_readable(), "it is listed already");
         assert!(row.on_unlisted());
+    }
+
+    #[test]
+    fn an_ended_row_is_not_listed_again() {
+        let mut row = Row::VACANT;
+        row.open(1);
+        assert!(row.on_readable());
+        assert!(row.on_unlisted());
+        row.on_ended();
+        assert!(!row.on_readable());
+        row.pause();
+        assert!(!row.resume());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The one descriptor that a shard sleeps on: completions of the ring signal it, and so do mailboxes of other
-//! threads.
+//! What wakes a shard: mailboxes of other threads signal an eventfd. With io_uring completions signal it too, and a
+//! shard sleeps on it; with epoll it is a member of the set, and a shard sleeps on the set.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

@@ -13,6 +13,7 @@ use std::time::Duration;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use hub_protocol::limits;
+use hub_ring::Engine;
 use thiserror::Error;
 
 use crate::shard::DeflateSettings;
@@ -309,7 +310,12 @@ fn ring(raw: &raw::Ring) -> Result<hub_ring::Config, ConfigError> {
     if !completions.is_power_of_two() {
         return Err(refused("ring.completions", completions, "a power of two"));
     }
+    let engine = Engine::ALL
+        .into_iter()
+        .find(|engine| engine.name() == raw.engine)
+        .ok_or_else(|| refused("ring.engine", &raw.engine, "auto, io_uring or epoll"))?;
     Ok(hub_ring::Config {
+        engine,
         connections_max: within("ring.connections_max", raw.connections_max, 16, CONNECTIONS_MAX)?,
         submissions,
         completions,

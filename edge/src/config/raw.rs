@@ -32,6 +32,7 @@ pub(super) struct Server {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ring {
+    pub(super) engine: String,
     pub(super) connections_max: u32,
     pub(super) slices: u16,
     pub(super) slice_bytes: u32,

@@ -67,9 +67,10 @@ fn defaults_agree_with_the_protocol() {
 #[test]
 fn wrong_values_are_named() {
     type Spoil = fn(&mut Raw);
-    let cases: [(&str, Spoil); 10] = [
+    let cases: [(&str, Spoil); 11] = [
         ("server.listen", |raw| raw.server.listen = "8080".into()),
         ("server.shards", |raw| raw.server.shards = 5000),
+        ("ring.engine", |raw| raw.ring.engine = "uring".into()),
         ("ring.submissions", |raw| raw.ring.submissions = 500),
         ("ring.completions", |raw| raw.ring.completions = 512),
         ("redis.url", |raw| raw.redis.url = "http://x".into()),

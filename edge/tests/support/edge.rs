@@ -20,14 +20,19 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Starts a node with two shards and `/echo` against this Redis and waits until it answers. `settings` are
-    /// `SECTION__KEY` and value.
-    pub fn start(redis_url: &str, settings: &[(&str, &str)]) -> Self {
-        Self::start_with(command(), redis_url, settings)
+    /// Starts a node on this engine, with two shards and `/echo`, against this Redis and waits until it answers.
+    /// `settings` are `SECTION__KEY` and value.
+    pub fn start(engine: &str, redis_url: &str, settings: &[(&str, &str)]) -> Self {
+        Self::start_with(command(), engine, redis_url, settings)
     }
 
     /// The same, started by another command that ends with the program's name.
-    pub fn start_with(mut command: Command, redis_url: &str, settings: &[(&str, &str)]) -> Self {
+    pub fn start_with(
+        mut command: Command,
+        engine: &str,
+        redis_url: &str,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let keys = Keys::make();
         let folder = tempfile::tempdir().expect("a folder");
         let (listen, admin) = (free_address(), free_address());
@@ -38,6 +43,7 @@ impl Edge {
             .arg(keys.path())
             .env("HUB_EDGE__SERVER__PIN", "false")
             .env("HUB_EDGE__RING__CONNECTIONS_MAX", "1024")
+            .env("HUB_EDGE__RING__ENGINE", engine)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);

@@ -14,6 +14,19 @@ pub mod redis;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+/// Makes two tests of each function, which is given the engine of its node.
+#[macro_export]
+macro_rules! on_each_engine {
+    ($($name:ident,)*) => {
+        mod io_uring {
+            $(#[test] fn $name() { super::$name("io_uring"); })*
+        }
+        mod epoll {
+            $(#[test] fn $name() { super::$name("epoll"); })*
+        }
+    };
+}
+
 /// Bound of every wait for a condition; far more than any of them takes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
