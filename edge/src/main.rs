@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Parser;
 use hub_edge::cli::{Cli, Command, ConfigAction};
 use hub_edge::config::Config;
-use hub_edge::node;
+use hub_edge::{node, operator, top};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -17,7 +17,7 @@ fn main() -> std::process::ExitCode {
     match run(&Cli::parse()) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!(error = format!("{error:#}"), "hub-edge ends");
             std::process::ExitCode::FAILURE
         }
     }
@@ -25,8 +25,25 @@ fn main() -> std::process::ExitCode {
 
 fn run(cli: &Cli) -> Result<()> {
     let config = Config::load(cli.flags.config.as_deref(), &cli.flags.overrides())?;
+    let admin = config.server.admin;
     match cli.command {
         None => node::run(config),
+        Some(Command::Top { interval, once: true }) => {
+            print(&top::once(admin, interval)?);
+            Ok(())
+        }
+        Some(Command::Top {
+            interval,
+            once: false,
+        }) => Ok(top::watch(admin, interval)?),
+        Some(Command::Drain { shard, within }) => {
+            print(&operator::drain(admin, shard, within, false)?);
+            Ok(())
+        }
+        Some(Command::Undrain { shard }) => {
+            print(&operator::drain(admin, shard, None, true)?);
+            Ok(())
+        }
         Some(Command::Config { action }) => {
             print(&match action {
                 ConfigAction::Print => config.to_toml(),

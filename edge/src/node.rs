@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::accept;
-use crate::admin::Admin;
+use crate::admin::{Admin, Shards};
 use crate::admission::Gate;
 use crate::auth::{Keyring, Verifier};
 use crate::backbone::{Backbone, BackboneSettings, Health};
@@ -82,11 +82,16 @@ pub fn run(config: Config) -> Result<()> {
         listen = %parts.config.server.listen,
         admin = %parts.config.server.admin,
         shards = parts.config.server.shards,
+        pin = parts.config.server.pin,
         engine = "io_uring",
         "edge node is up"
     );
-    run_backbone(&parts.config, ends, notify, admin, |health| {
-        Admin::new(health, counters, handle)
+    run_backbone(&parts.config, ends, notify, admin, |health, ends| {
+        Admin::new(
+            health,
+            Shards::new(counters, ends, parts.config.server.drain),
+            handle,
+        )
     })
 }
 
@@ -164,7 +169,11 @@ async fn shard(
         body_bytes_max: config.limits.message_bytes_max,
         echo: config.server.echo,
     };
-    let accepting = monoio::spawn(accept::accept(listener, std::rc::Rc::new(env)));
+    let accepting = monoio::spawn(accept::attend(
+        listener,
+        config.server.listen,
+        std::rc::Rc::new(env),
+    ));
     on_start();
     shard.run().await?;
     accepting.await;
@@ -201,7 +210,7 @@ fn run_backbone(
     ends: Vec<BackboneEnd>,
     notify: Arc<Notify>,
     admin_listener: TcpListener,
-    make_admin: impl FnOnce(Arc<Health>) -> Admin,
+    make_admin: impl FnOnce(Arc<Health>, Arc<Vec<BackboneEnd>>) -> Admin,
 ) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -209,7 +218,8 @@ fn run_backbone(
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         let health = Arc::new(Health::default());
-        let admin = make_admin(Arc::clone(&health));
+        let ends = Arc::new(ends);
+        let admin = make_admin(Arc::clone(&health), Arc::clone(&ends));
         let listener = tokio::net::TcpListener::from_std(admin_listener)?;
         tokio::task::spawn_local(admin.clone().run(listener));
         tokio::task::spawn_local(admin.upkeep());
@@ -219,31 +229,36 @@ fn run_backbone(
             linger: config.uplink.linger,
             stream_entries_max: config.uplink.stream_entries_max,
         };
-        let ends = Arc::new(ends);
         let mut backbone = Backbone::new(settings, Arc::clone(&ends), notify, Arc::clone(&health));
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let ending = async {
+        let mut asked = async || {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            tracing::info!("the node drains");
+        };
+        let ending = async {
+            asked().await;
+            tracing::info!(drain_ms = config.server.drain.as_millis(), "the node drains");
             health.drain();
             for end in ends.iter() {
                 end.notice(ToShard::Drain);
                 end.wake();
             }
-            tokio::time::sleep(config.server.drain).await;
+            tokio::select! {
+                () = tokio::time::sleep(config.server.drain) => "it took longer than server.drain_ms",
+                () = asked() => "it was asked to end a second time",
+            }
         };
         tokio::select! {
             () = backbone.run() => {
                 tracing::info!("the node is drained");
                 Ok(())
             }
-            () = ending => {
+            why = ending => {
                 // What was not written yet has no answer, so its clients ask again elsewhere.
-                tracing::warn!("the node ends without being drained: it took longer than server.drain_ms");
+                tracing::warn!(why, "the node ends without being drained");
                 Ok(())
             }
         }
