@@ -189,11 +189,12 @@ fn one_shard_is_drained_while_the_other_goes_on_and_is_taken_back() {
     for _ in 0..SESSIONS {
         assert_eq!(shard_of_new(), Some(1));
     }
-    let (_, metrics) = edge.admin("/metrics");
-    assert!(
-        metrics.contains("hub_edge_connections{shard=\"0\"} 0"),
-        "{metrics}"
-    );
+    eventually("shard 0 is empty", || {
+        let (_, metrics) = edge.admin("/metrics");
+        metrics
+            .contains("hub_edge_connections{shard=\"0\"} 0\n")
+            .then_some(())
+    });
     for session in &mut stayed {
         let token = edge.keys.token(session.user, login());
         answers(session, &token);
