@@ -12,7 +12,7 @@
 //! | [`request`], [`uplink`], [`outbound`], [`bucket`], [`wheel`] | 6, 7, 15 | its pure parts |
 //! | [`backbone`] | 8, 13 | Redis: uplink, node stream, directory |
 //! | [`admin`], [`counters`], [`histogram`], [`exposition`] | | health and metrics |
-//! | [`operator`], [`top`] | | what operators ask a running node |
+//! | [`log`], [`operator`], [`top`] | | log lines; what operators ask a running node |
 
 #![forbid(unsafe_code)]
 
@@ -28,6 +28,7 @@ pub mod counters;
 pub mod exposition;
 pub mod histogram;
 pub mod http;
+pub mod log;
 pub mod mailbox;
 pub mod node;
 pub mod operator;

@@ -104,10 +104,16 @@ fn run_shard(
     shared: Arc<SharedCounters>,
     report: &Sender<Result<()>>,
 ) {
-    if parts.config.server.pin
-        && let Some(core) = core_affinity::get_core_ids().and_then(|ids| ids.get(usize::from(index)).copied())
-    {
-        core_affinity::set_for_current(core);
+    if parts.config.server.pin {
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        let core = cores.get(usize::from(index)).copied();
+        if !core.is_some_and(core_affinity::set_for_current) {
+            tracing::warn!(
+                shard = index,
+                cores = cores.len(),
+                "a shard has no core of its own"
+            );
+        }
     }
     let is_started = Cell::new(false);
     let work = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -130,14 +136,14 @@ fn run_shard(
         }
         Ok(Err(error)) => {
             tracing::error!(
-                index,
+                shard = index,
                 error = format!("{error:#}"),
                 "a shard failed, the node ends"
             );
             std::process::exit(1);
         }
         Err(_) => {
-            tracing::error!(index, "a shard panicked, the node ends");
+            tracing::error!(shard = index, "a shard panicked, the node ends");
             std::process::exit(101);
         }
     }
@@ -240,7 +246,8 @@ fn run_backbone(
         };
         let ending = async {
             asked().await;
-            tracing::info!(drain_ms = config.server.drain.as_millis(), "the node drains");
+            let drain_ms = u64::try_from(config.server.drain.as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(drain_ms, "the node drains");
             health.drain();
             for end in ends.iter() {
                 end.notice(ToShard::Drain);

@@ -50,19 +50,15 @@ pub fn ask(address: SocketAddr, method: &str, path: &str) -> Result<String, AskE
     }
 }
 
-/// Takes a shard out of service, or back into it; returns what the node says.
-pub fn drain(
-    address: SocketAddr,
-    shard: u16,
-    within: Option<Duration>,
-    is_back: bool,
-) -> Result<String, AskError> {
-    let path = match (is_back, within) {
-        (true, _) => format!("/undrain?shard={shard}"),
-        (false, None) => format!("/drain?shard={shard}"),
-        (false, Some(within)) => format!("/drain?shard={shard}&within_ms={}", within.as_millis()),
-    };
-    ask(address, "POST", &path)
+/// Takes a shard out of service, its sessions having `within` to move; returns what the node says.
+pub fn drain(address: SocketAddr, shard: u16, within: Option<Duration>) -> Result<String, AskError> {
+    let window = within.map_or_else(String::new, |within| format!("&within_ms={}", within.as_millis()));
+    ask(address, "POST", &format!("/drain?shard={shard}{window}"))
+}
+
+/// Takes a shard back into service; returns what the node says.
+pub fn undrain(address: SocketAddr, shard: u16) -> Result<String, AskError> {
+    ask(address, "POST", &format!("/undrain?shard={shard}"))
 }
 
 fn exchange(address: SocketAddr, method: &str, path: &str) -> std::io::Result<Vec<u8>> {

@@ -150,6 +150,30 @@ fn a_drain_ends_when_everybody_has_moved_and_turns_the_node_unready_first() {
 }
 
 #[test]
+fn every_log_line_is_fields_and_the_first_says_what_runs() {
+    let (_redis, mut edge) = ready(&[("AUTH__LEEWAY_S", "7")]);
+    edge.admin_post("/drain?shard=1&within_ms=5", "");
+    edge.terminate();
+    edge.wait();
+    let log = edge.log();
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let find = |message: &str| {
+        let mut fields = lines.iter().map(|line| &line["fields"]);
+        fields.find(|fields| fields["message"] == message).expect(message)
+    };
+    let up = find("edge node is up");
+    assert_eq!((&up["shards"], &up["pin"]), (&2.into(), &false.into()), "{up}");
+    assert_eq!(up["admin"], edge.admin.to_string());
+    assert!(up["listen"].is_string(), "{up}");
+    let drained = find("a shard is taken out of service");
+    assert_eq!((&drained["shard"], &drained["within_ms"]), (&1.into(), &5.into()));
+    assert_eq!(find("the node drains")["drain_ms"], 10_000);
+}
+
+#[test]
 fn a_second_sigterm_cuts_the_drain() {
     let (redis, mut edge) = ready(&[("SERVER__DRAIN_MS", "600000")]);
     let token = edge.keys.token(user(0), login());
