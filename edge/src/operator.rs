@@ -21,10 +21,10 @@ pub enum AskError {
         error: std::io::Error,
     },
     /// What came back is no HTTP response.
-    #[error("{0} does not speak HTTP")]
+    #[error("{0}: who answers there does not speak HTTP")]
     NotHttp(SocketAddr),
     /// The node refused.
-    #[error("{address} answered {status}: {text}")]
+    #[error("{address}: status {status}: {text}")]
     Refused {
         /// The admin port.
         address: SocketAddr,

@@ -18,7 +18,7 @@ use hub_protocol::api::event::{Event, MIGRATE, MigrateData};
 use hub_ring::ConnectionId;
 
 use super::Now;
-use super::table::{Row, State};
+use super::table::{Connection, Row, State};
 use super::world::World;
 use crate::outbound::Class;
 
@@ -124,22 +124,28 @@ impl World {
         if !step.tell.is_empty() {
             self.tell(step.tell, grace_ms, now);
         }
-        for id in self.ids_of(step.close) {
-            let is_open = |world: &mut Self| Some(world.table.find(id)?.closing.is_open());
-            if is_open(self) == Some(true) {
+        for slot in step.close {
+            let Some(id) = self.table.id_at(slot) else {
+                continue;
+            };
+            if self.is_open(id) {
                 self.counters.closed_drain += 1;
                 self.close(id, CloseCode::Drain, now);
             }
         }
         if step.is_cut {
-            for id in self.ids_of(0..self.table.slots()) {
-                self.cut(id, now);
+            for slot in 0..self.table.slots() {
+                if let Some(id) = self.table.id_at(slot) {
+                    self.cut(id, now);
+                }
             }
         }
     }
 
-    fn ids_of(&self, slots: Range<u32>) -> Vec<ConnectionId> {
-        slots.filter_map(|slot| self.table.id_at(slot)).collect()
+    /// True for a connection that nobody has begun to close.
+    fn is_open(&mut self, id: ConnectionId) -> bool {
+        let connection = self.table.find(id);
+        connection.is_some_and(|connection| connection.closing.is_open())
     }
 
     /// Asks everybody in these slots to move.
@@ -154,12 +160,12 @@ impl World {
         };
         let text = serde_json::to_vec(&event).expect("plain texts and numbers");
         let piece = self.encode(&text);
-        for id in self.ids_of(slots) {
-            let speaks_chat = |world: &mut Self| {
-                let connection = world.table.find(id)?;
-                Some(connection.state != State::Echo && connection.closing.is_open())
+        for slot in slots {
+            let Some(id) = self.table.id_at(slot) else {
+                continue;
             };
-            if speaks_chat(self) == Some(true) {
+            let is_echo = |connection: &mut Connection| connection.state == State::Echo;
+            if self.is_open(id) && !self.table.find(id).is_some_and(is_echo) {
                 self.counters.migrates += 1;
                 self.queue(id, &piece, Class::Reply, now);
             }

@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn a_node_that_is_away_is_waited_for() {
         let mut view = View::new("127.0.0.1:9080".parse().expect("an address"));
-        view.on_answer(Err("connection refused".to_owned()));
+        view.on_answer(Err("127.0.0.1:9080: connection refused".to_owned()));
         let (lines, _) = drawn(&view);
         assert!(
             lines[0].starts_with("waiting for 127.0.0.1:9080: connection refused"),

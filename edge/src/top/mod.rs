@@ -22,7 +22,7 @@ use sample::Sample;
 pub struct View {
     admin: SocketAddr,
     last: Option<Sample>,
-    /// Why there is nothing new.
+    /// Who does not answer, and why.
     missing: Option<String>,
     /// What is shown now.
     rows: Vec<Row>,
@@ -34,7 +34,7 @@ impl View {
         Self {
             admin,
             last: None,
-            missing: Some("no answer yet".to_owned()),
+            missing: Some(format!("{admin}: no answer yet")),
             rows: Vec::new(),
         }
     }
@@ -66,11 +66,7 @@ impl View {
                 self.admin,
                 if sample.is_backbone_up { "up" } else { "DOWN" },
             ),
-            (why, _) => format!(
-                "waiting for {}: {}   q quits",
-                self.admin,
-                why.as_deref().unwrap_or_default()
-            ),
+            (why, _) => format!("waiting for {}   q quits", why.as_deref().unwrap_or_default()),
         }
     }
 }
@@ -153,7 +149,7 @@ mod tests {
         assert_eq!(view.rows.len(), 0, "one sample has no rates");
         view.on_answer(Ok(sample(20)));
         assert_eq!(view.rows.len(), 1);
-        view.on_answer(Err("connection refused".to_owned()));
+        view.on_answer(Err("127.0.0.1:9080: connection refused".to_owned()));
         assert_eq!(view.rows.len(), 0);
         assert!(view.headline().contains("connection refused"));
         view.on_answer(Ok(sample(5)));
