@@ -17,7 +17,7 @@ use crate::http::{self, Env};
 const BACKLOG: i32 = 4096;
 /// After the process ran out of descriptors, so that the loop does not spin.
 const BACK_OFF: Duration = Duration::from_millis(50);
-/// How soon a drain closes the listener.
+/// How soon a drain closes the listener, and its end opens another.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
 /// Opens a shard's listener.
@@ -27,6 +27,29 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         .reuse_port(true)
         .backlog(BACKLOG);
     TcpListener::bind_with_config(address, &options)
+}
+
+/// Accepts for as long as the node lives. A shard that drains has no listener, which takes it out of the kernel's
+/// balance; one that is taken back into service opens another.
+///
+/// # Cancel safety
+/// Not to be dropped: see [`accept`]. It ends by itself.
+pub async fn attend(first: TcpListener, address: SocketAddr, env: Rc<Env>) {
+    let mut listener = Some(first);
+    while !env.shard.is_ending() {
+        if env.shard.is_draining() {
+            listener = None;
+            monoio::time::sleep(DRAIN_LOOK).await;
+            continue;
+        }
+        match listener.take().map_or_else(|| listen(address), Ok) {
+            Ok(listener) => accept(listener, Rc::clone(&env)).await,
+            Err(error) => {
+                tracing::error!(%error, %address, "cannot listen again");
+                monoio::time::sleep(BACK_OFF).await;
+            }
+        }
+    }
 }
 
 /// Accepts until the shard drains, then closes the listener.

@@ -1,4 +1,4 @@
-//! The operators' port: `/healthz`, `/readyz`, `/metrics`. Runs on the backbone's thread.
+//! The operators' port: `/healthz`, `/readyz`, `/metrics`, `/drain`, `/undrain`. Runs on the backbone's thread.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,26 +11,91 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::backbone::Health;
 use crate::counters::SharedCounters;
+use crate::exposition;
+use crate::mailbox::{BackboneEnd, ToShard};
 
 /// A scrape has to ask within this time.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest window of a drain, milliseconds: a day.
+const WITHIN_MS_MAX: u64 = 24 * 3600 * 1000;
 
 /// What the admin port shows.
 #[derive(Clone)]
 pub struct Admin {
     health: Arc<Health>,
-    shards: Vec<Arc<SharedCounters>>,
+    shards: Shards,
     metrics: PrometheusHandle,
 }
 
+/// The shards of the node, as operators see and steer them.
+#[derive(Clone)]
+pub struct Shards {
+    counters: Vec<Arc<SharedCounters>>,
+    ends: Arc<Vec<BackboneEnd>>,
+    /// The window of a drain that names none.
+    drain: Duration,
+}
+
+impl Shards {
+    /// Shards with their counters and mailboxes, each in the order of their numbers.
+    pub fn new(counters: Vec<Arc<SharedCounters>>, ends: Arc<Vec<BackboneEnd>>, drain: Duration) -> Self {
+        Self {
+            counters,
+            ends,
+            drain,
+        }
+    }
+
+    /// Handles `/drain` and `/undrain`.
+    fn steer(&self, target: &str) -> Reply {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let find = |name| {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.find_map(|(found, value)| (found == name).then_some(value))
+        };
+        let Some(shard) = find("shard").and_then(|shard| shard.parse::<usize>().ok()) else {
+            return ("400 Bad Request", "shard=N is missing\n".to_owned());
+        };
+        let Some(end) = self.ends.get(shard) else {
+            return (
+                "404 Not Found",
+                format!("there are {} shards, from 0\n", self.ends.len()),
+            );
+        };
+        if path == "/undrain" {
+            tracing::info!(shard, "a shard is taken back into service");
+            end.notice(ToShard::Undrain);
+            end.wake();
+            return ("202 Accepted", format!("shard {shard} takes connections\n"));
+        }
+        let default_ms = u64::try_from(self.drain.as_millis()).unwrap_or(u64::MAX);
+        let within_ms = find("within_ms").map_or(Ok(default_ms), str::parse);
+        let Some(within_ms) = within_ms.ok().filter(|ms| *ms <= WITHIN_MS_MAX) else {
+            return (
+                "400 Bad Request",
+                format!("within_ms: from 0 to {WITHIN_MS_MAX}\n"),
+            );
+        };
+        tracing::info!(shard, within_ms, "a shard is taken out of service");
+        end.notice(ToShard::DrainShard { within_ms });
+        end.wake();
+        (
+            "202 Accepted",
+            format!("shard {shard} drains within {within_ms} ms\n"),
+        )
+    }
+
+    fn are_drained(&self) -> bool {
+        self.counters.iter().all(|shard| shard.is_draining())
+    }
+}
+
+/// Status and text.
+type Reply = (&'static str, String);
+
 impl Admin {
     /// Shows these.
-    pub fn new(
-        engine: Engine,
-        health: Arc<Health>,
-        shards: Vec<Arc<SharedCounters>>,
-        metrics: PrometheusHandle,
-    ) -> Self {
+    pub fn new(engine: Engine, health: Arc<Health>, shards: Shards, metrics: PrometheusHandle) -> Self {
         describe();
         metrics::gauge!("hub_edge_engine", "engine" => engine.name()).set(1.0);
         Self {
@@ -67,7 +132,7 @@ impl Admin {
         let mut buffer = Vec::new();
         let (status, body) = loop {
             match Head::read(&buffer) {
-                Ok(Some((head, _))) => break self.answer(head.method, head.path()),
+                Ok(Some((head, _))) => break self.answer(&head),
                 Ok(None) if buffer.len() < HEAD_BYTES_MAX => {}
                 Ok(None) | Err(_) => break ("400 Bad Request", "bad request\n".to_owned()),
             }
@@ -85,32 +150,31 @@ impl Admin {
         stream.shutdown().await
     }
 
-    fn answer(&self, method: &str, path: &str) -> (&'static str, String) {
-        match (method, path) {
+    fn answer(&self, head: &Head<'_>) -> Reply {
+        match (head.method, head.path()) {
             ("GET", "/healthz") => ("200 OK", "alive\n".to_owned()),
             ("GET", "/readyz") => match self.health.reason() {
+                None if self.shards.are_drained() => {
+                    ("503 Service Unavailable", "all shards are drained\n".to_owned())
+                }
                 None => ("200 OK", "ready\n".to_owned()),
                 Some(reason) => ("503 Service Unavailable", format!("{reason}\n")),
             },
             ("GET", "/metrics") => ("200 OK", self.render()),
-            ("GET", _) => ("404 Not Found", "there is nothing here\n".to_owned()),
-            _ => ("405 Method Not Allowed", "only GET\n".to_owned()),
+            // A web page that an operator has open must not steer his node.
+            ("POST", _) if head.find("origin").is_some() => {
+                ("403 Forbidden", "not for web pages\n".to_owned())
+            }
+            ("POST", "/drain" | "/undrain") => self.shards.steer(head.target),
+            ("GET", "/drain" | "/undrain") => ("405 Method Not Allowed", "only POST\n".to_owned()),
+            ("GET" | "POST", _) => ("404 Not Found", "there is nothing here\n".to_owned()),
+            _ => ("405 Method Not Allowed", "only GET and POST\n".to_owned()),
         }
     }
 
     fn render(&self) -> String {
-        for (index, shard) in self.shards.iter().enumerate() {
-            let label = index.to_string();
-            for reading in shard.read() {
-                if reading.is_gauge {
-                    let value = u32::try_from(reading.value).map_or(f64::INFINITY, f64::from);
-                    metrics::gauge!(reading.name, "shard" => label.clone()).set(value);
-                } else {
-                    metrics::counter!(reading.name, "shard" => label.clone()).absolute(reading.value);
-                }
-            }
-        }
-        self.metrics.render()
+        let shards = exposition::render(self.shards.counters.iter().map(AsRef::as_ref));
+        shards + &self.metrics.render()
     }
 }
 
@@ -123,13 +187,6 @@ impl std::fmt::Debug for Admin {
 }
 
 fn describe() {
-    for reading in SharedCounters::default().read() {
-        if reading.is_gauge {
-            metrics::describe_gauge!(reading.name, reading.help);
-        } else {
-            metrics::describe_counter!(reading.name, reading.help);
-        }
-    }
     for (name, help) in [
         (
             "hub_edge_refused_connections_total",

@@ -13,7 +13,8 @@
 //! | [`shard`] | 4–7, 13–16 | one core: data ring, connections, sessions, turns |
 //! | [`request`], [`uplink`], [`outbound`], [`bucket`], [`wheel`] | 6, 7, 15 | its pure parts |
 //! | [`backbone`] | 8, 13 | Redis: uplink, node stream, directory |
-//! | [`admin`], [`counters`] | | health and metrics |
+//! | [`admin`], [`counters`], [`histogram`], [`exposition`] | | health and metrics |
+//! | [`log`], [`operator`], [`top`] | | log lines; what operators ask a running node |
 
 #![forbid(unsafe_code)]
 
@@ -26,14 +27,19 @@ pub mod bucket;
 pub mod cli;
 pub mod config;
 pub mod counters;
+pub mod exposition;
+pub mod histogram;
 pub mod http;
+pub mod log;
 pub mod mailbox;
 pub mod node;
+pub mod operator;
 pub mod outbound;
 pub mod request;
 pub mod runtime;
 pub mod shard;
 pub mod stream;
 pub mod tls;
+pub mod top;
 pub mod uplink;
 pub mod wheel;

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use hub_protocol::partition::Partitions;
@@ -56,6 +57,8 @@ pub enum ToShard {
     Downlink {
         /// The whole batch, shared by all shards that have targets in it.
         batch: Bytes,
+        /// When it was offered.
+        since: Instant,
     },
     /// An uplink batch has reached its stream, or never will.
     UplinkDone {
@@ -95,8 +98,15 @@ pub enum ToShard {
         /// Names the life of the database.
         epoch: String,
     },
-    /// The process is to end: close everything with this reason, flush, answer [`ToBackbone::Drained`].
+    /// The process is to end: move everything away, flush, answer [`ToBackbone::Drained`].
     Drain,
+    /// An operator takes the shard out of service: move everything away and stay empty.
+    DrainShard {
+        /// The window for this, milliseconds.
+        within_ms: u64,
+    },
+    /// Back into service, unless the process ends.
+    Undrain,
 }
 
 /// Bytes of downlink batches that may wait for one shard.
@@ -199,7 +209,8 @@ impl BackboneEnd {
         }
         down.bytes = bytes;
         down.batches += 1;
-        down.items.push_back(ToShard::Downlink { batch });
+        let since = Instant::now();
+        down.items.push_back(ToShard::Downlink { batch, since });
         Offer::Queued
     }
 
@@ -244,9 +255,9 @@ mod tests {
         assert_eq!(backbone.offer(Bytes::from_static(b"2")), Offer::Queued);
         let mut items = VecDeque::new();
         assert!(!shard.take(&mut items));
-        assert!(matches!(&items[0], ToShard::Downlink { batch } if batch == "1"));
+        assert!(matches!(&items[0], ToShard::Downlink { batch, .. } if batch == "1"));
         assert!(matches!(items[1], ToShard::SyncAll));
-        assert!(matches!(&items[2], ToShard::Downlink { batch } if batch == "2"));
+        assert!(matches!(&items[2], ToShard::Downlink { batch, .. } if batch == "2"));
 
         let mut up = VecDeque::from([ToBackbone::Drained]);
         shard.send(&mut up);

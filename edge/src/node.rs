@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::accept;
-use crate::admin::Admin;
+use crate::admin::{Admin, Shards};
 use crate::admission::Gate;
 use crate::auth::{Keyring, Verifier};
 use crate::backbone::{Backbone, BackboneSettings, Health};
@@ -86,13 +86,19 @@ pub fn run(mut config: Config) -> Result<()> {
         listen = %parts.config.server.listen,
         admin = %parts.config.server.admin,
         shards = parts.config.server.shards,
+        pin = parts.config.server.pin,
         tls = parts.tls.is_some(),
         engine = engine.name(),
         fallback = fallback.map(|error| format!("{:#}", anyhow!(error))),
         "edge node is up"
     );
-    run_backbone(&parts.config, ends, notify, admin, |health| {
-        Admin::new(engine, health, counters, handle)
+    run_backbone(&parts.config, ends, notify, admin, |health, ends| {
+        Admin::new(
+            engine,
+            health,
+            Shards::new(counters, ends, parts.config.server.drain),
+            handle,
+        )
     })
 }
 
@@ -110,10 +116,16 @@ fn run_shard(
     shared: Arc<SharedCounters>,
     report: &Sender<Result<()>>,
 ) {
-    if parts.config.server.pin
-        && let Some(core) = core_affinity::get_core_ids().and_then(|ids| ids.get(usize::from(index)).copied())
-    {
-        core_affinity::set_for_current(core);
+    if parts.config.server.pin {
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        let core = cores.get(usize::from(index)).copied();
+        if !core.is_some_and(core_affinity::set_for_current) {
+            tracing::warn!(
+                shard = index,
+                cores = cores.len(),
+                "a shard has no core of its own"
+            );
+        }
     }
     let is_started = Cell::new(false);
     let work = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -132,14 +144,14 @@ fn run_shard(
         }
         Ok(Err(error)) => {
             tracing::error!(
-                index,
+                shard = index,
                 error = format!("{error:#}"),
                 "a shard failed, the node ends"
             );
             std::process::exit(1);
         }
         Err(_) => {
-            tracing::error!(index, "a shard panicked, the node ends");
+            tracing::error!(shard = index, "a shard panicked, the node ends");
             std::process::exit(101);
         }
     }
@@ -174,7 +186,11 @@ async fn shard(
         echo: config.server.echo,
         deflate: config.deflate.enabled,
     };
-    let accepting = monoio::spawn(accept::accept(listener, std::rc::Rc::new(env)));
+    let accepting = monoio::spawn(accept::attend(
+        listener,
+        config.server.listen,
+        std::rc::Rc::new(env),
+    ));
     on_start();
     shard.run().await?;
     accepting.await;
@@ -212,7 +228,7 @@ fn run_backbone(
     ends: Vec<BackboneEnd>,
     notify: Arc<Notify>,
     admin_listener: TcpListener,
-    make_admin: impl FnOnce(Arc<Health>) -> Admin,
+    make_admin: impl FnOnce(Arc<Health>, Arc<Vec<BackboneEnd>>) -> Admin,
 ) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -220,7 +236,8 @@ fn run_backbone(
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         let health = Arc::new(Health::default());
-        let admin = make_admin(Arc::clone(&health));
+        let ends = Arc::new(ends);
+        let admin = make_admin(Arc::clone(&health), Arc::clone(&ends));
         let listener = tokio::net::TcpListener::from_std(admin_listener)?;
         tokio::task::spawn_local(admin.clone().run(listener));
         tokio::task::spawn_local(admin.upkeep());
@@ -230,31 +247,37 @@ fn run_backbone(
             linger: config.uplink.linger,
             stream_entries_max: config.uplink.stream_entries_max,
         };
-        let ends = Arc::new(ends);
         let mut backbone = Backbone::new(settings, Arc::clone(&ends), notify, Arc::clone(&health));
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let ending = async {
+        let mut asked = async || {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            tracing::info!("the node drains");
+        };
+        let ending = async {
+            asked().await;
+            let drain_ms = u64::try_from(config.server.drain.as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(drain_ms, "the node drains");
             health.drain();
             for end in ends.iter() {
                 end.notice(ToShard::Drain);
                 end.wake();
             }
-            tokio::time::sleep(config.server.drain).await;
+            tokio::select! {
+                () = tokio::time::sleep(config.server.drain) => "it took longer than server.drain_ms",
+                () = asked() => "it was asked to end a second time",
+            }
         };
         tokio::select! {
             () = backbone.run() => {
                 tracing::info!("the node is drained");
                 Ok(())
             }
-            () = ending => {
+            why = ending => {
                 // What was not written yet has no answer, so its clients ask again elsewhere.
-                tracing::warn!("the node ends without being drained: it took longer than server.drain_ms");
+                tracing::warn!(why, "the node ends without being drained");
                 Ok(())
             }
         }

@@ -6,6 +6,7 @@
 //! Invariant: an envelope leaves in the order in which it was offered, in exactly one batch.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use hub_protocol::batch::HEADER_BYTES;
 use hub_protocol::batch::uplink::ENVELOPE_HEADER_BYTES;
@@ -53,13 +54,51 @@ struct Stream {
     service: Service,
     partition: u16,
     writer: UplinkWriter,
+    /// When the first envelope in `writer` was offered.
+    since: Option<Instant>,
     /// Full batches that wait for the one on its way.
-    full: VecDeque<(Vec<u8>, u32)>,
-    /// Bytes of envelopes in the batch that is on its way.
-    in_flight: Option<usize>,
+    full: VecDeque<Full>,
+    /// The batch that is on its way.
+    in_flight: Option<InFlight>,
     /// The stream itself is above its bound.
     is_full: bool,
     is_touched: bool,
+}
+
+#[derive(Debug)]
+struct Full {
+    batch: Vec<u8>,
+    envelopes: u32,
+    since: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    /// Bytes of its envelopes.
+    bytes: usize,
+    /// When the first of them was offered.
+    since: Instant,
+}
+
+impl Stream {
+    /// Takes the open batch, if there is anything in it.
+    fn take(&mut self) -> Option<Full> {
+        let since = self.since.take()?;
+        let envelopes = self.writer.envelopes();
+        Some(Full {
+            batch: self.writer.take(),
+            envelopes,
+            since,
+        })
+    }
+
+    /// When the oldest envelope that has not arrived was offered.
+    fn oldest(&self) -> Option<Instant> {
+        let in_flight = self.in_flight.map(|batch| batch.since);
+        in_flight
+            .or_else(|| self.full.front().map(|full| full.since))
+            .or(self.since)
+    }
 }
 
 impl Uplink {
@@ -70,6 +109,7 @@ impl Uplink {
                 service,
                 partition,
                 writer: UplinkWriter::new(node),
+                since: None,
                 full: VecDeque::new(),
                 in_flight: None,
                 is_full: false,
@@ -86,8 +126,8 @@ impl Uplink {
         }
     }
 
-    /// Adds an envelope to the open batch of its stream.
-    pub fn offer(&mut self, header: &EnvelopeHeader, body: &[u8]) -> Offer {
+    /// Adds an envelope that came `at` this time to the open batch of its stream.
+    pub fn offer(&mut self, header: &EnvelopeHeader, body: &[u8], at: Instant) -> Offer {
         let Some(index) = self.index_of(header) else {
             return Offer::Refused;
         };
@@ -100,11 +140,12 @@ impl Uplink {
         }
         let is_over = stream.writer.envelopes() >= self.limits.batch_envelopes_max
             || stream.writer.bytes() + len > self.limits.batch_bytes_max;
-        if is_over && !stream.writer.is_empty() {
-            let envelopes = stream.writer.envelopes();
-            stream.full.push_back((stream.writer.take(), envelopes));
+        if is_over {
+            let full = stream.take();
+            stream.full.extend(full);
         }
         stream.writer.push(header, body);
+        stream.since.get_or_insert(at);
         self.pending_bytes += len;
         self.touch(index);
         Offer::Queued
@@ -118,12 +159,15 @@ impl Uplink {
             if stream.in_flight.is_some() {
                 continue;
             }
-            let next = stream.full.pop_front().or_else(|| {
-                let envelopes = stream.writer.envelopes();
-                (envelopes > 0).then(|| (stream.writer.take(), envelopes))
-            });
-            if let Some((batch, envelopes)) = next {
-                stream.in_flight = Some(batch.len() - HEADER_BYTES);
+            let next = stream.full.pop_front().or_else(|| stream.take());
+            if let Some(Full {
+                batch,
+                envelopes,
+                since,
+            }) = next
+            {
+                let bytes = batch.len() - HEADER_BYTES;
+                stream.in_flight = Some(InFlight { bytes, since });
                 let (service, partition) = (stream.service, stream.partition);
                 send(ToBackbone::Uplink {
                     service,
@@ -135,20 +179,30 @@ impl Uplink {
         }
     }
 
-    /// The batch of a stream has arrived, or never will.
-    pub fn on_done(&mut self, service: Service, partition: u16, is_full: bool) {
+    /// The batch of a stream has arrived, or never will. Returns when its oldest envelope was offered.
+    pub fn on_done(&mut self, service: Service, partition: u16, is_full: bool) -> Option<Instant> {
         let found = |stream: &Stream| stream.service == service && stream.partition == partition;
-        let Some(index) = self.streams.iter().position(found) else {
-            return;
-        };
+        let index = self.streams.iter().position(found)?;
         let stream = &mut self.streams[index];
         stream.is_full = is_full;
-        if let Some(bytes) = stream.in_flight.take() {
-            self.pending_bytes -= bytes;
+        let done = stream.in_flight.take();
+        if let Some(batch) = done {
+            self.pending_bytes -= batch.bytes;
         }
         if !stream.writer.is_empty() || !stream.full.is_empty() {
             self.touch(index);
         }
+        done.map(|batch| batch.since)
+    }
+
+    /// When the oldest envelope that has not arrived was offered.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.streams.iter().filter_map(Stream::oldest).min()
+    }
+
+    /// Bytes of envelopes that have not arrived.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending_bytes
     }
 
     /// The node has another name: envelopes from here on are answered there. What waits keeps the old one; its
@@ -156,10 +210,8 @@ impl Uplink {
     pub fn rename(&mut self, node: NodeId) {
         self.node = node;
         for stream in &mut self.streams {
-            let envelopes = stream.writer.envelopes();
-            if envelopes > 0 {
-                stream.full.push_back((stream.writer.take(), envelopes));
-            }
+            let full = stream.take();
+            stream.full.extend(full);
             stream.writer = UplinkWriter::new(node);
         }
     }
@@ -261,17 +313,20 @@ mod tests {
         let mut uplink = Uplink::new(NodeId(1), PARTITIONS, LIMITS);
         for request in 0..2 {
             assert_eq!(
-                uplink.offer(&header(Method::MessageSend, 1, request), b"x"),
+                uplink.offer(&header(Method::MessageSend, 1, request), b"x", Instant::now()),
                 Offer::Queued
             );
         }
-        assert_eq!(uplink.offer(&header(Method::UserMe, 1, 9), b"x"), Offer::Queued);
+        assert_eq!(
+            uplink.offer(&header(Method::UserMe, 1, 9), b"x", Instant::now()),
+            Offer::Queued
+        );
         assert_eq!(
             take(&mut uplink),
             [(Service::Chat, 1, vec![0, 1]), (Service::User, 1, vec![9])]
         );
         assert_eq!(
-            uplink.offer(&header(Method::MessageSend, 1, 2), b"x"),
+            uplink.offer(&header(Method::MessageSend, 1, 2), b"x", Instant::now()),
             Offer::Queued
         );
         assert_eq!(take(&mut uplink), []);
@@ -286,28 +341,28 @@ mod tests {
         for is_still_full in [true, true, false] {
             // One envelope goes and asks; nothing else until it is back.
             assert_eq!(
-                uplink.offer(&header(Method::MessageSend, 0, 0), b"x"),
+                uplink.offer(&header(Method::MessageSend, 0, 0), b"x", Instant::now()),
                 Offer::Queued
             );
             assert_eq!(
-                uplink.offer(&header(Method::MessageSend, 0, 1), b"x"),
+                uplink.offer(&header(Method::MessageSend, 0, 1), b"x", Instant::now()),
                 Offer::Refused
             );
             assert_eq!(take(&mut uplink), [(Service::Chat, 0, vec![0])]);
             assert_eq!(
-                uplink.offer(&header(Method::MessageSend, 0, 2), b"x"),
+                uplink.offer(&header(Method::MessageSend, 0, 2), b"x", Instant::now()),
                 Offer::Refused
             );
             uplink.on_done(Service::Chat, 0, is_still_full);
         }
         assert_eq!(
-            uplink.offer(&header(Method::MessageSend, 1, 0), b"x"),
+            uplink.offer(&header(Method::MessageSend, 1, 0), b"x", Instant::now()),
             Offer::Queued,
             "another stream"
         );
         for request in 0..3 {
             assert_eq!(
-                uplink.offer(&header(Method::MessageSend, 0, request), b"x"),
+                uplink.offer(&header(Method::MessageSend, 0, request), b"x", Instant::now()),
                 Offer::Queued
             );
         }
@@ -317,17 +372,51 @@ mod tests {
     fn a_renamed_node_sends_what_waits_first() {
         let mut uplink = Uplink::new(NodeId(1), PARTITIONS, LIMITS);
         assert_eq!(
-            uplink.offer(&header(Method::MessageSend, 0, 0), b"x"),
+            uplink.offer(&header(Method::MessageSend, 0, 0), b"x", Instant::now()),
             Offer::Queued
         );
         uplink.rename(NodeId(2));
         assert_eq!(
-            uplink.offer(&header(Method::MessageSend, 0, 1), b"x"),
+            uplink.offer(&header(Method::MessageSend, 0, 1), b"x", Instant::now()),
             Offer::Queued
         );
         assert_eq!(take(&mut uplink), [(Service::Chat, 0, vec![0])]);
         uplink.on_done(Service::Chat, 0, false);
         assert_eq!(take(&mut uplink), [(Service::Chat, 0, vec![1])]);
+    }
+
+    #[test]
+    fn the_oldest_envelope_is_known_until_it_has_arrived() {
+        let mut uplink = Uplink::new(NodeId(1), PARTITIONS, LIMITS);
+        let start = Instant::now();
+        let after = |seconds| start + std::time::Duration::from_secs(seconds);
+        assert_eq!(uplink.oldest(), None);
+        for (seconds, request) in [(1, 1), (2, 2)] {
+            let offer = uplink.offer(&header(Method::MessageSend, 1, request), b"x", after(seconds));
+            assert_eq!(offer, Offer::Queued);
+        }
+        let mut services = Vec::new();
+        let mut take = |uplink: &mut Uplink| {
+            uplink.take_ready(|item| match item {
+                ToBackbone::Uplink {
+                    service, partition, ..
+                } => services.push((service, partition)),
+                other => panic!("{other:?}"),
+            });
+            *services.last().expect("a batch")
+        };
+        let (service, partition) = take(&mut uplink);
+        assert_eq!(
+            uplink.offer(&header(Method::MessageSend, 1, 3), b"x", after(3)),
+            Offer::Queued
+        );
+        assert_eq!(uplink.oldest(), Some(after(1)), "it is on its way");
+        assert_eq!(uplink.on_done(service, partition, false), Some(after(1)));
+        assert_eq!(uplink.oldest(), Some(after(3)));
+        take(&mut uplink);
+        assert_eq!(uplink.on_done(service, partition, false), Some(after(3)));
+        assert_eq!((uplink.oldest(), uplink.pending_bytes()), (None, 0));
+        assert_eq!(uplink.on_done(service, partition, false), None);
     }
 
     proptest! {
@@ -351,7 +440,7 @@ mod tests {
                 let at = usize::from(partition);
                 match step {
                     0 | 1 => {
-                        if uplink.offer(&header(Method::MessageSend, partition, number), &vec![b'x'; len]) == Offer::Queued {
+                        if uplink.offer(&header(Method::MessageSend, partition, number), &vec![b'x'; len], Instant::now()) == Offer::Queued {
                             offered[at].push(number);
                         }
                     }

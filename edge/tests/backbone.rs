@@ -266,7 +266,7 @@ fn a_downlink_batch_reaches_the_shards_it_names_and_is_deleted() {
         for index in [0, 2] {
             let found = node.shards[index]
                 .find("Downlink", |item| match item {
-                    ToShard::Downlink { batch } => Some(batch.clone()),
+                    ToShard::Downlink { batch, .. } => Some(batch.clone()),
                     _ => None,
                 })
                 .await;

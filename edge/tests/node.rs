@@ -22,6 +22,7 @@ on_each_engine! {
     a_request_reaches_its_partition_untouched_and_its_answer_comes_back,
     a_call_over_http_is_answered_or_times_out_and_its_secret_is_sealed,
     sessions_are_told_to_sync_when_redis_forgot_everything,
+    what_turns_cost_and_how_long_messages_wait_is_on_the_metrics,
     the_admin_port_says_what_an_operator_asks,
     a_terminated_node_says_goodbye_takes_itself_out_and_ends_well,
     a_node_ends_well_without_its_redis_too,
@@ -225,6 +226,44 @@ fn sessions_are_told_to_sync_when_redis_forgot_everything(engine: &str) {
     assert_ne!(after[0].node, before[0].node);
     deliver(&redis, after[0], user(), event(1), r#""again""#);
     assert_eq!(client.frame(), Frame::Text(r#""again""#.into()));
+}
+
+fn what_turns_cost_and_how_long_messages_wait_is_on_the_metrics(engine: &str) {
+    let (redis, edge) = ready(engine, &[]);
+    let mut client = open(&edge);
+    client.send(r#"{"id":1,"method":"user.me","params":{}}"#);
+    first_batch(&redis, Service::User, 4);
+    let [address] = addresses(&redis)[..] else {
+        panic!("one session");
+    };
+    deliver(&redis, address, user(), event(1), r#""one""#);
+    assert_eq!(client.frame(), Frame::Text(r#""one""#.into()));
+    for name in [
+        "hub_edge_turn_seconds_count",
+        "hub_edge_uplink_lag_seconds_count",
+        "hub_edge_mailbox_wait_seconds_count",
+        "hub_edge_downlink_lag_seconds_count",
+        "hub_edge_handshakes_total",
+        "hub_edge_turn_completions_max",
+        "hub_edge_mailbox_items_max",
+    ] {
+        edge.metric_is(name, |count| count >= 1);
+    }
+    edge.metric_is("hub_edge_uplink_pending_bytes", |bytes| bytes == 0);
+    let (_, text) = edge.admin("/metrics");
+    for name in [
+        "hub_edge_busy_seconds_total",
+        "hub_edge_cpu_seconds_total",
+        "hub_edge_turn_max_seconds",
+    ] {
+        for shard in 0..2 {
+            let head = format!("{name}{{shard=\"{shard}\"}} ");
+            let value = text
+                .lines()
+                .find_map(|line| line.strip_prefix(&head)?.parse::<f64>().ok());
+            assert!(value.is_some_and(|seconds| seconds > 0.0), "{head}{value:?}");
+        }
+    }
 }
 
 fn the_admin_port_says_what_an_operator_asks(engine: &str) {

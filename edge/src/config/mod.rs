@@ -174,7 +174,7 @@ pub struct Overrides {
 pub enum ConfigError {
     /// A source cannot be read, or holds what no setting is called.
     #[error("configuration: {0}")]
-    Source(#[from] Box<figment::Error>),
+    Source(String),
     /// The named file is not there.
     #[error("configuration: there is no file {}", .0.display())]
     NoFile(PathBuf),
@@ -188,6 +188,45 @@ pub enum ConfigError {
         /// What is allowed.
         rule: String,
     },
+    /// More than one of these.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<Self>),
+}
+
+impl ConfigError {
+    fn of(errors: Vec<Self>) -> Self {
+        match <[Self; 1]>::try_from(errors) {
+            Ok([error]) => error,
+            Err(errors) => Self::Several(errors),
+        }
+    }
+
+    /// One line for each thing that is wrong.
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Several(errors) => errors.iter().flat_map(Self::lines).collect(),
+            error => vec![error.to_string()],
+        }
+    }
+}
+
+impl From<figment::Error> for ConfigError {
+    fn from(errors: figment::Error) -> Self {
+        Self::of(
+            errors
+                .into_iter()
+                .map(|error| Self::Source(one_line(&error)))
+                .collect(),
+        )
+    }
+}
+
+/// What a source has wrong, without the drawing of the place that a TOML parser makes.
+fn one_line(error: &figment::Error) -> String {
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim);
+    let said = lines.filter(|line| !line.is_empty() && !line.contains('|'));
+    said.collect::<Vec<_>>().join(": ").replace("\"default.", "\"")
 }
 
 impl Config {
@@ -204,7 +243,7 @@ impl Config {
         for (key, value) in overrides.entries() {
             figment = figment.merge(Serialized::default(key, value));
         }
-        let raw: Raw = figment.extract().map_err(Box::new)?;
+        let raw: Raw = figment.extract()?;
         Self::try_from(raw)
     }
 
@@ -258,42 +297,69 @@ impl TryFrom<Raw> for Config {
     type Error = ConfigError;
 
     fn try_from(raw: Raw) -> Result<Self, ConfigError> {
-        let shards = match raw.server.shards {
-            0 => cores(),
-            shards => within("server.shards", shards, 1, SHARDS_MAX)?,
-        };
-        let server = Server {
-            listen: socket_address("server.listen", &raw.server.listen)?,
-            admin: socket_address("server.admin", &raw.server.admin)?,
-            shards,
-            pin: raw.server.pin,
-            echo: raw.server.echo,
-            drain: ms("server.drain_ms", raw.server.drain_ms, 0)?,
-        };
         let message_bytes_max = if raw.server.echo {
             ECHO_MESSAGE_BYTES_MAX
         } else {
             MESSAGE_BYTES_MAX
         };
-        Ok(Self {
-            server,
-            ring: ring(&raw.ring)?,
-            redis: redis(&raw.redis)?,
-            auth: Auth {
-                keys_dir: PathBuf::from(&raw.auth.keys_dir),
-                leeway_s: within("auth.leeway_s", raw.auth.leeway_s, 0, 60)?,
-            },
-            uplink: uplink(&raw.uplink)?,
-            tls_dir: (!raw.tls.dir.is_empty()).then(|| PathBuf::from(&raw.tls.dir)),
-            deflate: DeflateSettings {
-                enabled: raw.deflate.enabled,
-                level: within("deflate.level", raw.deflate.level, 2, 9)?,
-                bytes_min: size(raw.deflate.bytes_min),
-            },
-            limits: client_limits(&raw.limits, message_bytes_max)?,
-            raw,
-        })
+        // Each section says what is wrong with it, so that one check finds more than one fault.
+        let sections = (
+            server(&raw.server),
+            ring(&raw.ring),
+            redis(&raw.redis),
+            auth(&raw.auth),
+            uplink(&raw.uplink),
+            deflate(&raw.deflate),
+            client_limits(&raw.limits, message_bytes_max),
+        );
+        match sections {
+            (Ok(server), Ok(ring), Ok(redis), Ok(auth), Ok(uplink), Ok(deflate), Ok(limits)) => Ok(Self {
+                server,
+                ring,
+                redis,
+                auth,
+                uplink,
+                tls_dir: (!raw.tls.dir.is_empty()).then(|| PathBuf::from(&raw.tls.dir)),
+                deflate,
+                limits,
+                raw,
+            }),
+            (server, ring, redis, auth, uplink, deflate, limits) => {
+                let errors = [
+                    server.err(),
+                    ring.err(),
+                    redis.err(),
+                    auth.err(),
+                    uplink.err(),
+                    deflate.err(),
+                    limits.err(),
+                ];
+                Err(ConfigError::of(errors.into_iter().flatten().collect()))
+            }
+        }
     }
+}
+
+fn server(raw: &raw::Server) -> Result<Server, ConfigError> {
+    let shards = match raw.shards {
+        0 => cores(),
+        shards => within("server.shards", shards, 1, SHARDS_MAX)?,
+    };
+    Ok(Server {
+        listen: socket_address("server.listen", &raw.listen)?,
+        admin: socket_address("server.admin", &raw.admin)?,
+        shards,
+        pin: raw.pin,
+        echo: raw.echo,
+        drain: ms("server.drain_ms", raw.drain_ms, 0)?,
+    })
+}
+
+fn auth(raw: &raw::Auth) -> Result<Auth, ConfigError> {
+    Ok(Auth {
+        keys_dir: PathBuf::from(&raw.keys_dir),
+        leeway_s: within("auth.leeway_s", raw.leeway_s, 0, 60)?,
+    })
 }
 
 fn ring(raw: &raw::Ring) -> Result<hub_ring::Config, ConfigError> {
@@ -362,6 +428,14 @@ fn uplink(raw: &raw::Uplink) -> Result<Uplink, ConfigError> {
         linger: Duration::from_micros(within("uplink.linger_us", raw.linger_us, 0, 1_000_000)?),
         stream_entries_max: within("uplink.stream_entries_max", raw.stream_entries_max, 1, 1_000_000)?,
         pending_bytes_max: size(pending),
+    })
+}
+
+fn deflate(raw: &raw::Deflate) -> Result<DeflateSettings, ConfigError> {
+    Ok(DeflateSettings {
+        enabled: raw.enabled,
+        level: within("deflate.level", raw.level, 2, 9)?,
+        bytes_min: size(raw.bytes_min),
     })
 }
 

@@ -110,6 +110,43 @@ fn later_sources_win_and_unknown_keys_are_refused() {
 }
 
 #[test]
+fn every_section_and_every_source_gets_one_line_that_names_the_key() {
+    let error = with(|raw| {
+        raw.server.listen = "8080".into();
+        raw.limits.idle_ms = 1;
+    });
+    let lines = error.expect_err("two faults").lines();
+    assert_eq!(lines.len(), 2);
+    assert!(lines[0].contains("server.listen = 8080: an address"), "{lines:?}");
+    assert!(lines[1].contains("limits.idle_ms = 1: from 20"), "{lines:?}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bad.toml");
+    for (text, expected) in [
+        (
+            "[server]\nshards = \"two\"\n",
+            "expected u16 for key \"server.shards\"",
+        ),
+        (
+            "[limits]\nping_ms = 5.5\n",
+            "expected u64 for key \"limits.ping_ms\"",
+        ),
+        ("[limits]\nx = 1\n", "unknown field: found `x`"),
+        ("[ring\n", "line 1, column 6"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let error = Config::load(Some(&file), &Overrides::default()).expect_err(text);
+        let lines = error.lines();
+        assert!(lines.len() == 1 && !lines[0].contains('\n'), "{lines:?}");
+        assert!(
+            lines[0].contains(expected) && lines[0].contains("bad.toml"),
+            "{lines:?}"
+        );
+        assert_eq!(lines[0].matches(expected).count(), 1, "said once: {lines:?}");
+    }
+}
+
+#[test]
 fn a_password_is_never_shown() {
     let config = with(|raw| raw.redis.url = "redis://user:s3cr3t@host:1/0".into()).unwrap();
     for text in [format!("{:?}", config.redis), config.to_toml()] {

@@ -11,6 +11,7 @@ use hub_protocol::seal::Sealer;
 use hub_ring::{ConnectionId, Inbound, Piece, Ready, Ring, Short, WakeHandle};
 
 use super::call::{Answer, Call};
+use super::meter::{Meter, micros};
 use super::table::{Connection, Row, State};
 use super::tls::Tls;
 use super::world::World;
@@ -19,6 +20,7 @@ use crate::admission::Ticket;
 use crate::auth::{Caller, Verifier};
 use crate::counters::SharedCounters;
 use crate::mailbox::{MailboxEnd, ToBackbone, ToShard};
+use crate::uplink::Uplink;
 
 /// Counters are copied out this often, milliseconds.
 const PUBLISH_MS: u64 = 100;
@@ -30,6 +32,7 @@ pub(super) struct Core {
     mailbox: MailboxEnd,
     shared: Arc<SharedCounters>,
     published_ms: u64,
+    meter: Meter,
     is_drained: bool,
     // Lists that keep their memory from turn to turn.
     ready: Ready,
@@ -56,6 +59,7 @@ impl Core {
             mailbox,
             shared,
             published_ms: 0,
+            meter: Meter::default(),
             is_drained: false,
             ready: Ready::default(),
             mail: VecDeque::new(),
@@ -83,7 +87,11 @@ impl Core {
     }
 
     pub(super) fn is_draining(&self) -> bool {
-        self.world.is_draining
+        self.world.is_draining()
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.world.is_ending()
     }
 
     /// True once a drain is complete.
@@ -99,7 +107,7 @@ impl Core {
         (agreed, ticket): (Agreed, Ticket),
         now: Now,
     ) -> Result<(), Refused> {
-        if self.world.is_draining {
+        if self.world.is_draining() {
             return Err(Refused::Draining);
         }
         let state = match agreed.mode {
@@ -120,6 +128,7 @@ impl Core {
             return Err(error.into());
         }
         self.world.counters.connections += 1;
+        self.world.counters.handshakes += 1;
         self.world.watch(id, now);
         if let Some(caller) = caller.filter(|_| agreed.mode == Mode::Chat) {
             // The answer to an opening by header has the id 0.
@@ -156,6 +165,7 @@ impl Core {
         for id in self.due.drain(..) {
             self.world.on_due(id, now);
         }
+        self.world.advance_drain(now);
         self.send_all(now)?;
         self.world.collect_uplink();
         self.mailbox.send(&mut self.world.to_backbone);
@@ -165,6 +175,13 @@ impl Core {
         Ok(has_more || self.ring.has_readable())
     }
 
+    /// Counts what the turn from `start` to `end` has cost.
+    pub(super) fn measure(&mut self, start: Now, end: Now) {
+        let completed = self.ring.stats().completions;
+        self.meter
+            .on_turn(&mut self.world.counters, start, end, completed);
+    }
+
     fn take_mail(&mut self, now: Now) -> Result<bool, ShardError> {
         let mut mail = std::mem::take(&mut self.mail);
         if self.mailbox.take(&mut mail) {
@@ -172,8 +189,10 @@ impl Core {
             self.world.sync_all(now);
         }
         let had_mail = !mail.is_empty();
+        self.meter.on_mail(mail.len());
         for item in mail.drain(..) {
-            if let ToShard::Downlink { batch } = item {
+            if let ToShard::Downlink { batch, since } = item {
+                self.meter.on_downlink(since);
                 // The backbone has checked it; a batch that does not parse is a bug and is dropped there.
                 let Ok(batch) = DownlinkBatch::parse(&batch) else {
                     continue;
@@ -195,7 +214,9 @@ impl Core {
 
     fn receive(&mut self, now: Now) -> Result<(), ShardError> {
         let slices = self.ring.slices();
-        self.ring.receive(slices)?;
+        if self.ring.receive(slices)? == slices && self.ring.has_readable() {
+            self.world.counters.receive_exhausted += 1;
+        }
         while let Some(received) = self.ring.next_received() {
             let (id, len) = (received.id, received.len);
             match received.inbound {
@@ -298,11 +319,17 @@ impl Core {
         counters.short_sends = stats.short_sends;
         counters.rearms = stats.rearms;
         counters.outbound_bytes = self.world.waiting_bytes as u64;
+        let uplink = self.world.uplink.as_ref();
+        counters.uplink_pending_bytes = uplink.map_or(0, Uplink::pending_bytes) as u64;
+        let oldest = uplink.and_then(Uplink::oldest);
+        counters.uplink_oldest_us = oldest.map_or(0, |oldest| micros(now.at - oldest));
+        counters.draining = u64::from(self.world.drain.is_some());
+        self.meter.fill(counters, now);
         self.shared.publish(counters);
     }
 
     fn finish_drain(&mut self) {
-        if self.world.is_draining && !self.is_drained && self.world.is_empty() {
+        if self.world.is_ending() && !self.is_drained && self.world.is_empty() {
             self.is_drained = true;
             let mut last = VecDeque::from([ToBackbone::Drained]);
             self.mailbox.send(&mut last);

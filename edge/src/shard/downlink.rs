@@ -11,6 +11,7 @@ use hub_ring::ConnectionId;
 use super::Now;
 use super::call::{Answer, Call};
 use super::fanout::Text;
+use super::meter::micros;
 use super::table::{Connection, Row, State};
 use super::world::World;
 use crate::mailbox::ToShard;
@@ -135,8 +136,9 @@ impl World {
                 partition,
                 is_full,
             } => {
-                if let Some(uplink) = &mut self.uplink {
-                    uplink.on_done(service, partition, is_full);
+                let uplink = self.uplink.as_mut();
+                if let Some(since) = uplink.and_then(|uplink| uplink.on_done(service, partition, is_full)) {
+                    self.counters.uplink_lag.record(micros(now.at - since));
                 }
             }
             ToShard::Registered {
@@ -158,7 +160,12 @@ impl World {
                 }
                 self.partitions = Some(partitions);
             }
-            ToShard::Drain => self.drain(now),
+            ToShard::Drain => {
+                let within_ms = u64::try_from(self.settings.drain.as_millis()).unwrap_or(u64::MAX);
+                self.start_drain(within_ms, true, now);
+            }
+            ToShard::DrainShard { within_ms } => self.start_drain(within_ms, false, now),
+            ToShard::Undrain => self.stop_drain(),
         }
     }
 

@@ -277,7 +277,7 @@ impl World {
                 request: header.request,
             };
             match self.sealer.seal(&binding, now.minute(), text) {
-                Ok(sealed) => uplink.offer(&header, &sealed),
+                Ok(sealed) => uplink.offer(&header, &sealed, now.at),
                 Err(_) => {
                     return Err(ErrorBody::new(
                         ErrorCode::Internal,
@@ -286,7 +286,7 @@ impl World {
                 }
             }
         } else {
-            uplink.offer(&header, text)
+            uplink.offer(&header, text, now.at)
         };
         match offer {
             Offer::Queued => Ok(()),
@@ -311,8 +311,8 @@ impl World {
         };
         let refused =
             |code, message: &str| Err(Answer::refused(Some(request.id), ErrorBody::new(code, message)));
-        if self.is_draining {
-            return refused(ErrorCode::Unavailable, "the node ends");
+        if self.is_draining() {
+            return refused(ErrorCode::Unavailable, "draining, ask again");
         }
         if request.method.route() == Route::Edge {
             return refused(ErrorCode::BadRequest, "sessions are opened on a WebSocket");

@@ -11,14 +11,17 @@
 //! | `downlink` | the backbone's items → frames and answers |
 //! | `fanout` | a frame is encoded once for all its receivers |
 //! | `tls` | ciphertext of a connection on the ring |
-//! | `timers` | deadlines, pings, sweeps |
+//! | `timers`, `drain` | deadlines, pings, sweeps; the orderly end |
+//! | `meter` | what turns cost |
 //! | `table`, `call` | rows |
 
 mod call;
 mod core;
 mod downlink;
+mod drain;
 mod fanout;
 mod inbound;
+mod meter;
 mod table;
 mod timers;
 mod tls;
@@ -132,8 +135,8 @@ pub enum Refused {
     /// Every slot of the table is in use.
     #[error("the shard is full")]
     Full,
-    /// The node ends.
-    #[error("the node drains")]
+    /// The shard or the node drains.
+    #[error("the shard drains")]
     Draining,
     /// The kernel refused.
     #[error("cannot take the socket over: {0}")]
@@ -143,6 +146,8 @@ pub enum Refused {
 /// One reading of both clocks, taken once per turn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
+    /// For measuring.
+    pub(crate) at: Instant,
     /// Milliseconds since the shard's start; never goes back.
     pub(crate) ms: u64,
     /// Microseconds since the Unix epoch.
@@ -223,9 +228,14 @@ impl Shard {
         self.core.borrow().connections()
     }
 
-    /// True once the node ends: no connection is taken any more.
+    /// True while no connection is taken.
     pub fn is_draining(&self) -> bool {
         self.core.borrow().is_draining()
+    }
+
+    /// True once the node ends: no connection is taken any more.
+    pub fn is_ending(&self) -> bool {
+        self.core.borrow().is_ending()
     }
 
     /// Runs the shard until it is drained.
@@ -254,8 +264,13 @@ impl Shard {
     fn turns(&self) -> Result<bool, ShardError> {
         let mut core = self.core.borrow_mut();
         core.clear_wake();
+        let mut now = self.now();
         for _ in 0..TURNS_MAX {
-            if !core.turn(self.now())? {
+            let has_more = core.turn(now)?;
+            let end = self.now();
+            core.measure(now, end);
+            now = end;
+            if !has_more {
                 return Ok(false);
             }
         }
@@ -270,9 +285,11 @@ impl Shard {
     }
 
     fn now(&self) -> Now {
-        let ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let at = Instant::now();
+        let ms = u64::try_from((at - self.start).as_millis()).unwrap_or(u64::MAX);
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now {
+            at,
             ms,
             wall_us: i64::try_from(wall.as_micros()).unwrap_or(i64::MAX),
         }

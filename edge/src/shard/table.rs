@@ -185,15 +185,21 @@ impl Table {
         }
     }
 
+    /// Slots that were ever given out.
+    pub(super) fn slots(&self) -> u32 {
+        u32::try_from(self.rows.len()).expect("bounded by rows_max")
+    }
+
+    /// The present life of a slot, unless it is vacant.
+    pub(super) fn id_at(&self, slot: u32) -> Option<ConnectionId> {
+        let (generation, row) = self.rows.get(slot as usize)?;
+        let generation = *generation;
+        (!matches!(row, Row::Vacant)).then_some(ConnectionId { slot, generation })
+    }
+
     /// Everybody who is there.
     pub(super) fn ids(&self) -> impl Iterator<Item = ConnectionId> + use<'_> {
-        (0_u32..).zip(&self.rows).filter_map(|(slot, (generation, row))| {
-            let id = ConnectionId {
-                slot,
-                generation: *generation,
-            };
-            (!matches!(row, Row::Vacant)).then_some(id)
-        })
+        (0..self.slots()).filter_map(|slot| self.id_at(slot))
     }
 
     /// Number of rows in use.

@@ -1,10 +1,9 @@
 //! What a shard knows, without its ring: everything here is decided from memory and written to memory.
 
 use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
 use std::sync::Arc;
 
-use hub_protocol::api::event::{BUMP, Event, MIGRATE, MigrateData, SYNC, SyncData};
+use hub_protocol::api::event::{BUMP, Event, SYNC, SyncData};
 use hub_protocol::api::session::{Limits, Opened};
 use hub_protocol::api::{Empty, Success};
 use hub_protocol::error::ErrorBody;
@@ -17,8 +16,9 @@ use hub_ws::{Action, Deflater, Event as CloseEvent, Inflater};
 use uuid::Uuid;
 
 use super::call::failure;
+use super::drain::Drain;
 use super::fanout::Text;
-use super::table::{Row, State, Table};
+use super::table::{State, Table};
 use super::tls::Scratch;
 use super::{Now, ShardSettings};
 use crate::auth::{Caller, Verifier};
@@ -52,7 +52,7 @@ pub(super) struct World {
     pub(super) has_pressure: bool,
     /// Bytes that slow connections make wait.
     pub(super) waiting_bytes: usize,
-    pub(super) is_draining: bool,
+    pub(super) drain: Option<Drain>,
     pub(super) node: Option<NodeId>,
     pub(super) partitions: Option<Partitions>,
     pub(super) epoch: String,
@@ -87,7 +87,7 @@ impl World {
             to_backbone: VecDeque::new(),
             has_pressure: false,
             waiting_bytes: 0,
-            is_draining: false,
+            drain: None,
             node: None,
             partitions: None,
             epoch: String::new(),
@@ -388,30 +388,6 @@ impl World {
     pub(super) fn sync_one(&mut self, id: ConnectionId, now: Now) {
         self.counters.syncs += 1;
         self.queue_text(id, &sync_text(SYNC_SPREAD_MS), Class::Reply, now);
-    }
-
-    /// Everybody is asked to move, then closed.
-    pub(super) fn drain(&mut self, now: Now) {
-        self.is_draining = true;
-        let within_ms = u32::try_from(self.settings.drain.as_millis()).unwrap_or(u32::MAX);
-        let event = Event {
-            event: MIGRATE.to_owned(),
-            room: None,
-            seq: None,
-            data: MigrateData { within_ms },
-        };
-        let text = serde_json::to_vec(&event).expect("plain texts and numbers");
-        let piece = self.encode(&text);
-        let ids: Vec<_> = self.table.ids().collect();
-        for id in ids {
-            if let Some(Row::Call(call)) = self.table.find_row(id) {
-                let call = Rc::clone(call);
-                self.cut_call(id, &call);
-                continue;
-            }
-            self.queue(id, &piece, Class::Reply, now);
-            self.close(id, CloseCode::Drain, now);
-        }
     }
 
     /// True if nothing is left that a drain has to wait for.

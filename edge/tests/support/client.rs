@@ -48,7 +48,11 @@ pub enum Frame {
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the node listens");
+        Self::new(TcpStream::connect(address).expect("the node listens"))
+    }
+
+    /// A client on this socket.
+    pub fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("is a TCP socket");
         stream
             .set_read_timeout(Some(super::PATIENCE))

@@ -14,7 +14,8 @@ pub struct Edge {
     /// Its keys.
     pub keys: Keys,
     listen: SocketAddr,
-    admin: SocketAddr,
+    /// The operators' port.
+    pub admin: SocketAddr,
     child: Child,
     folder: TempDir,
 }
@@ -73,6 +74,11 @@ impl Edge {
         Client::connect(self.listen)
     }
 
+    /// The same, or nothing if nobody listens.
+    pub fn try_connect(&self) -> Option<Client> {
+        std::net::TcpStream::connect(self.listen).ok().map(Client::new)
+    }
+
     /// One request on a connection of its own.
     pub fn request(&self, text: &str) -> Reply {
         let mut client = self.connect();
@@ -93,8 +99,19 @@ impl Edge {
 
     /// `GET` on the admin port: status and body.
     pub fn admin(&self, path: &str) -> (u16, String) {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+    }
+
+    /// `POST` on the admin port, `extra` being more header lines: status and body.
+    pub fn admin_post(&self, path: &str, extra: &str) -> (u16, String) {
+        self.ask(&format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\n{extra}Content-Length: 0\r\n\r\n"
+        ))
+    }
+
+    fn ask(&self, request: &str) -> (u16, String) {
         let mut client = Client::connect(self.admin);
-        client.write(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        client.write(request.as_bytes());
         let reply = client.reply();
         (reply.status, String::from_utf8(reply.body).expect("is text"))
     }

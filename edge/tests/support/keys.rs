@@ -51,14 +51,16 @@ impl Keys {
 
     /// An access token as the auth service signs them.
     pub fn token(&self, user: UserId, login: LoginId) -> String {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .expect("after 1970")
-            .as_secs();
+        self.token_until(user, login, now_s() + 900)
+    }
+
+    /// One that expires at this second since the Unix epoch.
+    pub fn token_until(&self, user: UserId, login: LoginId, expires_at: u64) -> String {
+        let now = expires_at - 900;
         let header = serde_json::json!({"alg": "EdDSA", "typ": "at+jwt", "kid": KID});
         let claims = serde_json::json!({
             "iss": "socket-hub", "aud": "socket-hub-edge", "sub": user, "sid": login,
-            "jti": "1", "iat": now, "nbf": now, "exp": now + 900,
+            "jti": "1", "iat": now, "nbf": now, "exp": expires_at,
         });
         let message = format!(
             "{}.{}",
@@ -68,4 +70,10 @@ impl Keys {
         let signature = self.signing.sign(message.as_bytes());
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
+}
+
+/// Seconds since the Unix epoch.
+pub fn now_s() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("after 1970").as_secs()
 }
