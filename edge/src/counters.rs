@@ -61,6 +61,7 @@ counters! {
     calls_total: counter, "hub_edge_calls_total", "Calls over HTTP";
     refused: counter, "hub_edge_refused_total", "Requests that the edge itself refused";
     rate_limited: counter, "hub_edge_rate_limited_total", "Messages above the rate of their connection";
+    byte_limited: counter, "hub_edge_byte_limited_total", "Messages above the bytes per second of their connection";
     busy: counter, "hub_edge_busy_total", "Requests answered busy";
     unavailable: counter, "hub_edge_unavailable_total", "Requests answered unavailable";
     uplink_batches: counter, "hub_edge_uplink_batches_total", "Batches handed to the backbone";
@@ -73,6 +74,9 @@ counters! {
     closed_slow: counter, "hub_edge_closed_slow_total", "Connections closed because they read too slowly";
     closed_heartbeat: counter, "hub_edge_closed_heartbeat_total", "Connections closed after silence";
     closed_protocol: counter, "hub_edge_closed_protocol_total", "Connections closed for breaking the protocol";
+    closed_abuse: counter, "hub_edge_closed_abuse_total", "Connections closed because they went on after rate_limited";
+    closed_late_messages: counter, "hub_edge_closed_late_messages_total", "Connections closed because a message was not complete in time";
+    closed_memory: counter, "hub_edge_closed_memory_total", "Slow receivers closed above the memory ceiling";
     closed: counter, "hub_edge_closed_total", "Connections closed for whatever reason";
     syncs: counter, "hub_edge_system_syncs_total", "Notices to sync sent to sessions";
     mailbox_lost: counter, "hub_edge_mailbox_lost_total", "Times that the mailbox of the shard overflowed";

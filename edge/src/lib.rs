@@ -11,7 +11,7 @@
 //! | [`shard`] | 4–7, 13–16 | one core: data ring, connections, sessions, turns |
 //! | [`request`], [`uplink`], [`outbound`], [`bucket`], [`wheel`] | 6, 7, 15 | its pure parts |
 //! | [`backbone`] | 8, 13 | Redis: uplink, node stream, directory |
-//! | [`admin`], [`counters`] | | health and metrics |
+//! | [`admin`], [`counters`], [`memory`] | | health, metrics, the memory ceiling |
 
 #![forbid(unsafe_code)]
 
@@ -26,6 +26,7 @@ pub mod config;
 pub mod counters;
 pub mod http;
 pub mod mailbox;
+pub mod memory;
 pub mod node;
 pub mod outbound;
 pub mod request;

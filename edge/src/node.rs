@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -17,11 +18,11 @@ use crate::admin::Admin;
 use crate::admission::Gate;
 use crate::auth::{Keyring, Verifier};
 use crate::backbone::{Backbone, BackboneSettings, Health};
-use crate::bucket::Rate;
 use crate::config::Config;
 use crate::counters::SharedCounters;
-use crate::http::Env;
+use crate::http::{Env, Files};
 use crate::mailbox::{BackboneEnd, MailboxEnd, ToShard, mailbox};
+use crate::memory::Memory;
 use crate::shard::{Shard, ShardSettings};
 use crate::uplink::UplinkLimits;
 
@@ -37,6 +38,8 @@ struct Parts {
     verifier: Arc<Verifier>,
     sealer: Arc<hub_protocol::seal::Sealer>,
     gate: Arc<Gate>,
+    memory: Arc<Memory>,
+    files: Option<Arc<Files>>,
 }
 
 /// Runs a node until SIGTERM or SIGINT and the drain that follows.
@@ -50,13 +53,18 @@ pub fn run(config: Config) -> Result<()> {
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder)
         .map_err(|_already| anyhow!("a metrics recorder is installed twice"))?;
+    let files = config.server.web.as_deref().map(Files::load).transpose();
+    let memory = Memory::new(config.limits.memory_bytes_max);
     let parts = Arc::new(Parts {
         verifier: Arc::new(Verifier::new(keyring.public, config.auth.leeway_s)),
         sealer: Arc::new(keyring.sealer),
         gate: Gate::new(
             config.limits.connections_max,
             config.limits.connections_per_address,
+            Arc::clone(&memory),
         ),
+        memory: Arc::clone(&memory),
+        files: files.context("server.web")?.map(Arc::new),
         config,
     });
     let notify = Arc::new(Notify::new());
@@ -85,7 +93,7 @@ pub fn run(config: Config) -> Result<()> {
         engine = "io_uring",
         "edge node is up"
     );
-    run_backbone(&parts.config, ends, notify, admin, |health| {
+    run_backbone(&parts.config, ends, notify, admin, memory, |health| {
         Admin::new(health, counters, handle)
     })
 }
@@ -148,7 +156,7 @@ async fn shard(
     let config = &parts.config;
     let (verifier, sealer) = (Arc::clone(&parts.verifier), Arc::clone(&parts.sealer));
     let shard = Shard::new(
-        settings(index, config),
+        settings(index, config, &parts.memory),
         Arc::clone(&verifier),
         sealer,
         mailbox,
@@ -160,9 +168,17 @@ async fn shard(
         shard: shard.clone(),
         verifier,
         gate: Arc::clone(&parts.gate),
+        memory: Arc::clone(&parts.memory),
+        origins: config.server.origins.clone(),
+        files: parts.files.clone(),
         header: config.limits.header,
+        keep_alive: config.limits.keep_alive,
+        handshakes: config.limits.handshakes,
+        calls: config.limits.calls,
         body_bytes_max: config.limits.message_bytes_max,
         echo: config.server.echo,
+        start: Instant::now(),
+        told: Cell::new(0),
     };
     let accepting = monoio::spawn(accept::accept(listener, std::rc::Rc::new(env)));
     on_start();
@@ -171,7 +187,7 @@ async fn shard(
     Ok(())
 }
 
-fn settings(index: u16, config: &Config) -> ShardSettings {
+fn settings(index: u16, config: &Config, memory: &Arc<Memory>) -> ShardSettings {
     let limits = &config.limits;
     ShardSettings {
         index,
@@ -184,10 +200,10 @@ fn settings(index: u16, config: &Config) -> ShardSettings {
         message_bytes_max: limits.message_bytes_max,
         outbound_bytes_max: limits.outbound_bytes_max,
         outbound_shard_bytes_max: limits.outbound_shard_bytes_max,
-        rate: Rate {
-            per_second: limits.messages_per_second,
-            burst: limits.messages_burst,
-        },
+        rate: limits.messages,
+        byte_rate: limits.bytes,
+        memory: Arc::clone(memory),
+        message: limits.message,
         session_open: limits.session_open,
         ping: limits.ping,
         idle: limits.idle,
@@ -201,6 +217,7 @@ fn run_backbone(
     ends: Vec<BackboneEnd>,
     notify: Arc<Notify>,
     admin_listener: TcpListener,
+    memory: Arc<Memory>,
     make_admin: impl FnOnce(Arc<Health>) -> Admin,
 ) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -213,6 +230,7 @@ fn run_backbone(
         let listener = tokio::net::TcpListener::from_std(admin_listener)?;
         tokio::task::spawn_local(admin.clone().run(listener));
         tokio::task::spawn_local(admin.upkeep());
+        tokio::task::spawn_local(memory.watch());
         let settings = BackboneSettings {
             redis: redis::Client::open(config.redis.url.as_str()).context("redis.url")?,
             response_timeout: config.redis.response_timeout,

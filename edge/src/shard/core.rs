@@ -105,7 +105,8 @@ impl Core {
             Mode::Chat => State::Waiting,
             Mode::Echo => State::Echo,
         };
-        let mut connection = Connection::new(state, self.world.settings.rate, now.ms);
+        let settings = &self.world.settings;
+        let mut connection = Connection::new(state, settings.rate, settings.byte_rate, now.ms);
         connection.ticket = Some(Box::new(ticket));
         let id = self
             .world
@@ -274,6 +275,7 @@ impl Core {
             return;
         }
         self.published_ms = now.ms;
+        self.world.relieve();
         let stats = *self.ring.stats();
         let counters = &mut self.world.counters;
         counters.enters = stats.enters;

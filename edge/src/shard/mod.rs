@@ -10,12 +10,14 @@
 //! | `inbound` | bytes of clients → requests, echo, control frames |
 //! | `downlink` | the backbone's items → frames and answers |
 //! | `timers` | deadlines, pings, sweeps |
+//! | `memory` | who goes when the process is above its memory ceiling |
 //! | `table`, `call` | rows |
 
 mod call;
 mod core;
 mod downlink;
 mod inbound;
+mod memory;
 mod table;
 mod timers;
 mod world;
@@ -38,6 +40,7 @@ use crate::auth::{Caller, Verifier};
 use crate::bucket::Rate;
 use crate::counters::SharedCounters;
 use crate::mailbox::MailboxEnd;
+use crate::memory::Memory;
 use crate::uplink::UplinkLimits;
 use crate::wheel::TICK_MS;
 use core::Core;
@@ -62,8 +65,14 @@ pub struct ShardSettings {
     pub outbound_bytes_max: usize,
     /// Bytes that may wait for all of them.
     pub outbound_shard_bytes_max: usize,
-    /// How fast a connection may talk.
+    /// How many messages a connection may send.
     pub rate: Rate,
+    /// And how many bytes.
+    pub byte_rate: Rate,
+    /// The memory ceiling of the process.
+    pub memory: Arc<Memory>,
+    /// Deadline of a message from its first byte; zero is off.
+    pub message: Duration,
     /// Deadline of `session.open`.
     pub session_open: Duration,
     /// Silence after which a connection is pinged.

@@ -239,6 +239,9 @@ impl World {
 
     /// Starts the close handshake from our side.
     pub(super) fn close(&mut self, id: ConnectionId, code: CloseCode, now: Now) {
+        if code == CloseCode::Abuse {
+            self.counters.closed_abuse += 1;
+        }
         self.close_with(id, code.number(), code.reason(), CLOSE_MS, now);
     }
 

@@ -67,6 +67,11 @@ impl Edge {
         Client::connect(self.listen)
     }
 
+    /// The public port.
+    pub fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
     /// One request on a connection of its own.
     pub fn request(&self, text: &str) -> Reply {
         let mut client = self.connect();
@@ -130,6 +135,14 @@ impl Edge {
     /// What it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Its resident memory, bytes.
+    pub fn rss_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("is alive");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kib.expect("proc(5) has VmRSS in kB") * 1024
     }
 
     /// The CPU time it has used, in ticks of the kernel.

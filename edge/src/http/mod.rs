@@ -1,0 +1,244 @@
+//! Step 3: request heads on a short monoio task: an upgrade leaves for the data ring, calls and files are answered here.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `route` | head → what is asked for |
+//! | `origin` | which pages may open a WebSocket |
+//! | `files` | the web app |
+//! | `response` | what answers look like |
+//! | `stream` | reads and writes with deadlines |
+
+mod files;
+mod origin;
+mod response;
+mod route;
+mod stream;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hub_protocol::ErrorCode;
+use hub_protocol::error::ErrorBody;
+use hub_ws::handshake::{HEAD_BYTES_MAX, Head, find_end};
+use monoio::io::AsyncWriteRentExt;
+use monoio::net::TcpStream;
+
+use crate::admission::{Gate, Refusal, Ticket};
+use crate::auth::{Caller, Verifier};
+use crate::bucket::{Bucket, Rate, Verdict};
+use crate::memory::Memory;
+use crate::shard::{Answer, Shard};
+use response::Response;
+use route::Request;
+use stream::Read;
+
+pub use files::{Files, LoadError};
+pub use origin::Origins;
+
+/// Refused connections of one shard that are told why at the same time; the others are closed without a word.
+const TOLD_MAX: u32 = 64;
+
+/// What tasks of a shard's thread need.
+#[derive(Debug)]
+pub struct Env {
+    /// The shard of this thread.
+    pub shard: Shard,
+    /// Verifies tokens.
+    pub verifier: Arc<Verifier>,
+    /// Admission.
+    pub gate: Arc<Gate>,
+    /// The memory ceiling.
+    pub memory: Arc<Memory>,
+    /// Pages that may open a WebSocket.
+    pub origins: Origins,
+    /// The web app, if it is served.
+    pub files: Option<Arc<Files>>,
+    /// Deadline of a head and of its body.
+    pub header: Duration,
+    /// Silence between two requests of a connection; zero ends it after the first.
+    pub keep_alive: Duration,
+    /// New connections.
+    pub handshakes: Rate,
+    /// Requests of one connection.
+    pub calls: Rate,
+    /// One body, bytes.
+    pub body_bytes_max: usize,
+    /// Whether `/echo` is served.
+    pub echo: bool,
+    /// Start of the clock that rates are measured with.
+    pub start: Instant,
+    /// Refused connections that are being told why.
+    pub told: Cell<u32>,
+}
+
+impl Env {
+    /// Milliseconds since the start of this shard's tasks.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Serves one connection until it is upgraded or ends.
+///
+/// # Cancel safety
+/// Not to be dropped: reads may be pending. It ends by itself, at the latest with a deadline.
+pub async fn serve(mut stream: TcpStream, ticket: Ticket, env: Rc<Env>) {
+    let mut buffer = Vec::new();
+    let mut calls = Bucket::new(env.calls, env.now_ms());
+    let mut silence = env.header;
+    loop {
+        let Some((request, head_bytes)) = read_head(&mut stream, &mut buffer, &env, silence).await else {
+            return;
+        };
+        silence = env.keep_alive;
+        let (response, mut is_keep_alive) = match request {
+            Request::Upgrade {
+                response,
+                caller,
+                mode,
+            } => {
+                if stream.write_all(response.into_bytes()).await.0.is_ok() {
+                    let early = buffer.split_off(head_bytes);
+                    let socket = hub_ring::from_monoio(stream);
+                    if let Err(error) = env.shard.adopt(socket, &early, caller, mode, ticket) {
+                        tracing::debug!(%error, "an upgraded connection is closed");
+                    }
+                }
+                return;
+            }
+            Request::Refused(response) => {
+                if stream::write(&mut stream, response, false, env.header).await {
+                    stream::linger(&mut stream).await;
+                }
+                return;
+            }
+            Request::File {
+                response,
+                is_keep_alive,
+            } => {
+                buffer.drain(..head_bytes);
+                match limit(calls.take(env.calls, env.now_ms())) {
+                    None => (response, is_keep_alive),
+                    Some(refused) => refused,
+                }
+            }
+            Request::Call {
+                caller,
+                body_bytes,
+                is_keep_alive,
+            } => {
+                let end = head_bytes + body_bytes;
+                match stream::read_until(&mut stream, &mut buffer, end, env.header).await {
+                    Read::More => {}
+                    Read::End => return,
+                    Read::Late => {
+                        stream::write(&mut stream, late(), false, env.header).await;
+                        return;
+                    }
+                }
+                let rest = buffer.split_off(end);
+                let body = std::mem::replace(&mut buffer, rest).split_off(head_bytes);
+                match limit(calls.take(env.calls, env.now_ms())) {
+                    None => (answer(&env, caller, body).await, is_keep_alive),
+                    Some(refused) => refused,
+                }
+            }
+        };
+        is_keep_alive &= !silence.is_zero() && !env.shard.is_draining();
+        if !stream::write(&mut stream, response, is_keep_alive, env.header).await || !is_keep_alive {
+            return;
+        }
+    }
+}
+
+/// Tells a connection that is not let in why, unless too many are being told already.
+///
+/// # Cancel safety
+/// Not to be dropped: reads may be pending. It ends by itself, within about a second.
+pub async fn tell(mut stream: TcpStream, refusal: Refusal, env: Rc<Env>) {
+    if env.told.get() >= TOLD_MAX {
+        return;
+    }
+    env.told.set(env.told.get() + 1);
+    let code = if refusal.status() == 429 {
+        ErrorCode::RateLimited
+    } else {
+        ErrorCode::Busy
+    };
+    let response = Response::refused(refusal.status(), code, "too many connections").with("Retry-After: 1");
+    if stream::write(&mut stream, response, false, stream::LINGER).await {
+        stream::linger(&mut stream).await;
+    }
+    env.told.set(env.told.get() - 1);
+}
+
+async fn answer(env: &Env, caller: Option<Caller>, body: Vec<u8>) -> Response {
+    let Answer {
+        status,
+        body,
+        retry_after_ms,
+    } = env.shard.call(caller, body).await;
+    let response = Response::json(status, body);
+    match retry_after_ms {
+        Some(ms) => response.retry_after_ms(ms),
+        None => response,
+    }
+}
+
+/// The refusal of a request above its connection's rate; who goes on and on is closed.
+fn limit(verdict: Verdict) -> Option<(Response, bool)> {
+    let (ms, is_keep_alive) = match verdict {
+        Verdict::Pass => return None,
+        Verdict::Wait(ms) => (ms, true),
+        Verdict::Abuse => (1000, false),
+    };
+    metrics::counter!("hub_edge_rate_limited_calls_total").increment(1);
+    let error = ErrorBody::new(ErrorCode::RateLimited, "too many requests").retry_after_ms(ms);
+    let response = Response::json(429, Answer::refused(None, error).body).retry_after_ms(ms);
+    Some((response, is_keep_alive))
+}
+
+/// Reads until a head is complete; `None` if the connection ended or a deadline passed. `silence` is how long its
+/// first byte may take.
+async fn read_head(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    env: &Env,
+    silence: Duration,
+) -> Option<(Request, usize)> {
+    if buffer.is_empty() {
+        match stream::read_until(stream, buffer, 1, silence).await {
+            Read::More => {}
+            Read::Late => {
+                metrics::counter!("hub_edge_silent_connections_total").increment(1);
+                return None;
+            }
+            Read::End => return None,
+        }
+    }
+    let deadline = Instant::now() + env.header;
+    // Bytes that hold no end of a head: a head that comes byte by byte costs linear time.
+    let mut searched = 0;
+    loop {
+        if buffer.len() >= HEAD_BYTES_MAX || find_end(buffer, searched).is_some() {
+            match Head::read(buffer) {
+                Ok(Some((head, len))) => return Some((route::route(&head, env), len)),
+                Ok(None) => {}
+                Err(error) => return Some((Request::Refused(route::refused_head(error)), 0)),
+            }
+        }
+        searched = buffer.len();
+        match stream::read_more(stream, buffer, deadline).await {
+            Read::More => {}
+            Read::Late => return Some((Request::Refused(late()), 0)),
+            Read::End => return None,
+        }
+    }
+}
+
+fn late() -> Response {
+    metrics::counter!("hub_edge_late_requests_total").increment(1);
+    Response::refused(408, ErrorCode::BadRequest, "the request did not come in time")
+}
