@@ -370,8 +370,11 @@ fn an_address_has_its_share_and_gets_it_back() {
         assert_eq!(client.upgrade("/echo", "", b"").status, 101);
     }
     let mut outside = edge.connect();
-    outside.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(outside.reply().status, 0, "closed without a word");
+    let refusal = outside.reply();
+    assert_eq!((refusal.status, refusal.code().as_str()), (429, "rate_limited"));
+    assert!(refusal.head.contains("\r\nRetry-After: 1\r\n"));
+    outside.finish();
+    assert!(outside.is_closed());
     edge.metric_is("hub_edge_refused_connections_total", |count| count >= 1);
     inside.pop();
     eventually("there is room again", || {
