@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd as _;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
@@ -60,7 +61,13 @@ pub async fn accept(listener: TcpListener, env: Rc<Env>) {
                 if stream.set_nodelay(true).is_err() {
                     continue;
                 }
-                match admit(&env, &mut handshakes, peer.ip()) {
+                // The kernel gives the lowest number that is free: it says how many are in use.
+                let admitted = if stream.as_raw_fd() < env.descriptors_max {
+                    admit(&env, &mut handshakes, peer.ip())
+                } else {
+                    Err(Refusal::Descriptors)
+                };
+                match admitted {
                     Ok(ticket) => drop(monoio::spawn(contain(http::serve(
                         stream,
                         ticket,
@@ -70,6 +77,9 @@ pub async fn accept(listener: TcpListener, env: Rc<Env>) {
                         let label = refusal.label();
                         metrics::counter!("hub_edge_refused_connections_total", "reason" => label)
                             .increment(1);
+                        if refusal == Refusal::Descriptors {
+                            continue;
+                        }
                         monoio::spawn(contain(http::tell(stream, refusal, Rc::clone(&env))));
                     }
                 }

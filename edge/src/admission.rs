@@ -1,10 +1,14 @@
 //! Step 1: who may come in at all, counted over all shards. Touched when connections come and go, never by messages.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::memory::Memory;
+
+/// Descriptors kept for connections to Redis, the operators' port and files: far more than these need.
+const DESCRIPTORS_KEPT_MAX: i32 = 64;
 
 /// Counts connections of the node and of each address.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub enum Refusal {
     Handshakes,
     /// The process is above its memory ceiling.
     Memory,
+    /// The last descriptors are kept for Redis and operators.
+    Descriptors,
 }
 
 impl Refusal {
@@ -49,6 +55,7 @@ impl Refusal {
             Self::Address => "address",
             Self::Handshakes => "handshakes",
             Self::Memory => "memory",
+            Self::Descriptors => "descriptors",
         }
     }
 
@@ -56,7 +63,7 @@ impl Refusal {
     pub const fn status(self) -> u16 {
         match self {
             Self::Address | Self::Handshakes => 429,
-            Self::Node | Self::Memory => 503,
+            Self::Node | Self::Memory | Self::Descriptors => 503,
         }
     }
 }
@@ -108,6 +115,18 @@ impl Drop for Ticket {
             }
         }
     }
+}
+
+/// Descriptors that clients may have: the limit of the process without what is kept for others.
+pub fn descriptors_max() -> io::Result<i32> {
+    let limits = std::fs::read_to_string("/proc/self/limits")?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().next());
+    // `unlimited` is more than there ever are.
+    let soft = soft.and_then(|soft| soft.parse().ok()).unwrap_or(i32::MAX);
+    Ok(soft - (soft / 8).min(DESCRIPTORS_KEPT_MAX))
 }
 
 /// What counts as one address: of IPv6 the first 64 bits, because one subscriber has all that begin with them.

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::accept;
 use crate::admin::Admin;
-use crate::admission::Gate;
+use crate::admission::{Gate, descriptors_max};
 use crate::auth::{Keyring, Verifier};
 use crate::backbone::{Backbone, BackboneSettings, Health};
 use crate::config::Config;
@@ -177,6 +177,7 @@ async fn shard(
         calls: config.limits.calls,
         body_bytes_max: config.limits.message_bytes_max,
         echo: config.server.echo,
+        descriptors_max: descriptors_max().context("/proc/self/limits")?,
         start: Instant::now(),
         told: Cell::new(0),
     };

@@ -3,11 +3,8 @@
 
 mod support;
 
-use std::process::Command;
-use std::time::Duration;
-
 use support::client::{Client, Frame, text_frame};
-use support::edge::{Edge, program};
+use support::edge::Edge;
 use support::eventually;
 
 /// A Redis that is never there: nothing here needs one.
@@ -380,23 +377,5 @@ fn an_address_has_its_share_and_gets_it_back() {
     eventually("there is room again", || {
         let mut client = edge.connect();
         (client.upgrade("/echo", "", b"").status == 101).then_some(())
-    });
-}
-
-#[test]
-fn without_descriptors_nothing_spins_and_the_node_recovers() {
-    let mut limited = Command::new("prlimit");
-    limited.arg("--nofile=80:80").arg(program());
-    let edge = Edge::start_with(limited, NOWHERE, &[("LIMITS__CONNECTIONS_PER_ADDRESS", "0")]);
-    let flood: Vec<Client> = (0..200).map(|_| edge.connect()).collect();
-    let before = edge.cpu_ticks();
-    std::thread::sleep(Duration::from_millis(500));
-    // 100 ticks are a second: two shards that spin would use a hundred in this time on two cores.
-    assert!(edge.cpu_ticks() - before < 25, "the accept loops spin");
-    drop(flood);
-    eventually("the node answers again", || {
-        let mut client = edge.connect();
-        client.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        (client.reply().status == 404).then_some(())
     });
 }

@@ -67,6 +67,8 @@ pub struct Env {
     pub body_bytes_max: usize,
     /// Whether `/echo` is served.
     pub echo: bool,
+    /// Descriptors from this number on are not for clients.
+    pub descriptors_max: i32,
     /// Start of the clock that rates are measured with.
     pub start: Instant,
     /// Refused connections that are being told why.

@@ -144,6 +144,9 @@ impl Now {
 #[derive(Clone)]
 pub struct Shard {
     core: Rc<RefCell<Core>>,
+    /// An eventfd is no socket; the stream is only used to wait until it is readable. It is opened before clients are
+    /// let in, who may take the last descriptor.
+    event: Rc<TcpStream>,
     wake: WakeHandle,
     start: Instant,
 }
@@ -159,7 +162,9 @@ impl Shard {
     ) -> Result<Self, ShardError> {
         let core = Core::new(settings, verifier, sealer, mailbox, shared)?;
         let wake = core.wake_handle();
+        let event = TcpStream::from_std(StdStream::from(core.event_fd()?))?;
         Ok(Self {
+            event: Rc::new(event),
             core: Rc::new(RefCell::new(core)),
             wake,
             start: Instant::now(),
@@ -214,9 +219,6 @@ impl Shard {
     pub async fn run(&self) -> Result<(), ShardError> {
         let ticker = self.clone();
         monoio::spawn(async move { ticker.tick().await });
-        // An eventfd is no socket; the stream is only used to wait until it is readable.
-        let event = StdStream::from(self.core.borrow().event_fd()?);
-        let event = TcpStream::from_std(event)?;
         loop {
             if self.turns()? {
                 // More than one helping: let accept and HTTP tasks have theirs.
@@ -225,7 +227,7 @@ impl Shard {
             if self.core.borrow().is_drained() {
                 return Ok(());
             }
-            event.readable(false).await?;
+            self.event.readable(false).await?;
         }
     }
 
