@@ -74,7 +74,7 @@ counters! {
     closed_slow: counter, "hub_edge_closed_slow_total", "Connections closed because they read too slowly";
     closed_heartbeat: counter, "hub_edge_closed_heartbeat_total", "Connections closed after silence";
     closed_protocol: counter, "hub_edge_closed_protocol_total", "Connections closed for breaking the protocol";
-    closed_abuse: counter, "hub_edge_closed_abuse_total", "Connections closed because they went on after rate_limited";
+    closed_abuse: counter, "hub_edge_closed_abuse_total", "Connections closed because they went on after they were told to wait";
     closed_late_messages: counter, "hub_edge_closed_late_messages_total", "Connections closed because a message was not complete in time";
     closed_memory: counter, "hub_edge_closed_memory_total", "Slow receivers closed above the memory ceiling";
     closed: counter, "hub_edge_closed_total", "Connections closed for whatever reason";

@@ -85,7 +85,7 @@ fn wrong_values_are_named() {
             raw.server.origins = vec!["https://a.example/path".into()];
         }),
         ("server.origins", |raw| {
-            raw.server.origins = vec!["a.example".into()]
+            raw.server.origins = vec!["a.example".into()];
         }),
     ];
     for (key, change) in cases {

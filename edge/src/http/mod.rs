@@ -110,12 +110,7 @@ pub async fn serve(mut stream: TcpStream, ticket: Ticket, env: Rc<Env>) {
                 }
                 return;
             }
-            Request::Refused(response) => {
-                if stream::write(&mut stream, response, false, env.header).await {
-                    stream::linger(&mut stream).await;
-                }
-                return;
-            }
+            Request::Refused(response) => (response, false),
             Request::File {
                 response,
                 is_keep_alive,
@@ -149,7 +144,11 @@ pub async fn serve(mut stream: TcpStream, ticket: Ticket, env: Rc<Env>) {
             }
         };
         is_keep_alive &= !silence.is_zero() && !env.shard.is_draining();
-        if !stream::write(&mut stream, response, is_keep_alive, env.header).await || !is_keep_alive {
+        if !stream::write(&mut stream, response, is_keep_alive, env.header).await {
+            return;
+        }
+        if !is_keep_alive {
+            stream::linger(&mut stream).await;
             return;
         }
     }

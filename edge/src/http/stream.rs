@@ -14,7 +14,7 @@ use super::response::Response;
 const READ_BYTES: usize = 4096;
 /// A body up to this long is sent together with its head, bytes.
 const TOGETHER_BYTES: usize = 16 * 1024;
-/// After a refusal this much of what still comes is read and thrown away: closing with unread bytes resets the
+/// After the last response this much of what still comes is read and thrown away: closing with unread bytes resets the
 /// connection, and the client would not see why (RFC 9112 §9.6).
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 /// And for this long.
@@ -74,7 +74,7 @@ pub(super) async fn read_until(
     Read::More
 }
 
-/// Lets a refused client read why, see [`LINGER_BYTES_MAX`].
+/// Lets a client read the last response, see [`LINGER_BYTES_MAX`].
 pub(super) async fn linger(stream: &mut TcpStream) {
     if stream.shutdown().await.is_err() {
         return;

@@ -17,6 +17,10 @@ const REST: usize = 64;
 
 /// Who carries a row.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every row is a socket; a box would cost each of them more"
+)]
 pub(super) enum Row {
     /// Nobody.
     Vacant,

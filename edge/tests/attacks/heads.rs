@@ -245,7 +245,7 @@ fn a13_requests_that_mean_two_things() {
             &[505],
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
         ),
-        ("TLS", &[400], format!("\u{16}\u{3}\u{1}\u{2}\r\n\r\n")),
+        ("TLS", &[400], "\u{16}\u{3}\u{1}\u{2}\r\n\r\n".to_owned()),
         (
             "h2c",
             &[426],

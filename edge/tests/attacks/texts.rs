@@ -33,7 +33,7 @@ fn a16_texts_that_are_no_request() {
     let user: UserId = Uuid::from_u128(0xA).into();
     let mut client = siege.session(user);
     let texts = [
-        "".to_owned(),
+        String::new(),
         "[".repeat(60_000),
         "{\"a\":".repeat(10_000),
         "NaN".to_owned(),

@@ -138,6 +138,22 @@ impl Client {
         Reply { status, head, body }
     }
 
+    /// Sends a request and reads its response.
+    pub fn reply_to(&mut self, text: &str) -> Reply {
+        self.write(text.as_bytes());
+        self.reply()
+    }
+
+    /// The next response up to its body.
+    pub fn head(&mut self) -> String {
+        loop {
+            if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                return String::from_utf8(self.buffer.drain(..at + 4).collect()).expect("a head is text");
+            }
+            assert!(self.fill(), "the head is cut");
+        }
+    }
+
     /// True if the node has closed the connection and said nothing more.
     pub fn is_closed(&mut self) -> bool {
         self.buffer.is_empty() && !self.fill()
