@@ -240,7 +240,7 @@ fn above_the_memory_ceiling_connections_and_upgrades_are_told_why() {
     let mut kept_alive = edge.connect();
     assert_eq!(kept_alive.reply_to(CALL).status, 400);
     // Memory that nobody waits for: messages that are half there.
-    let half = raw_frame(0x01, &[b'x'; 60_000]);
+    let half = raw_frame(0x01, &vec![b'x'; 60_000]);
     let mut held: Vec<Client> = Vec::new();
     eventually("the node is above its ceiling", || {
         let mut client = edge.connect();

@@ -213,6 +213,10 @@ fn head_says_what_get_would_and_pipelined_requests_are_answered_in_order() {
     let head = client.head();
     assert!(head.contains("\r\nContent-Length: 6\r\n"), "{head}");
     assert_eq!(client.reply().status, 400);
+    let mut refused = edge.connect();
+    refused.write(b"HEAD /missing.js HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(refused.head().starts_with("HTTP/1.1 404 "));
+    assert!(refused.is_closed(), "no answer to HEAD has a body");
     let last = client.reply();
     assert_eq!((last.status, last.body.as_slice()), (200, b"<svg/>".as_slice()));
     assert!(client.is_closed(), "HTTP/1.0 without keep-alive");

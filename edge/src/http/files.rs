@@ -119,11 +119,8 @@ impl Files {
         if let Some(coding) = coding.filter(|_| !is_known) {
             response = response.with(&format!("Content-Encoding: {coding}"));
         }
-        Some(if head.method == "HEAD" {
-            response.head_only()
-        } else {
-            response
-        })
+        let is_head = head.method == "HEAD";
+        Some(if is_head { response.head_only() } else { response })
     }
 
     fn find(&self, path: &str) -> Option<&File> {

@@ -22,7 +22,6 @@ use std::time::{Duration, Instant};
 use hub_protocol::ErrorCode;
 use hub_protocol::error::ErrorBody;
 use hub_ws::handshake::{HEAD_BYTES_MAX, Head, find_end};
-use monoio::io::AsyncWriteRentExt;
 use monoio::net::TcpStream;
 
 use crate::admission::{Gate, Refusal, Ticket};
@@ -89,19 +88,19 @@ impl Env {
 pub async fn serve(mut stream: TcpStream, ticket: Ticket, env: Rc<Env>) {
     let mut buffer = Vec::new();
     let mut calls = Bucket::new(env.calls, env.now_ms());
-    let mut silence = env.header;
+    let mut is_first = true;
     loop {
-        let Some((request, head_bytes)) = read_head(&mut stream, &mut buffer, &env, silence).await else {
+        let Some((request, head_bytes)) = read_head(&mut stream, &mut buffer, &env, is_first).await else {
             return;
         };
-        silence = env.keep_alive;
+        is_first = false;
         let (response, mut is_keep_alive) = match request {
             Request::Upgrade {
                 response,
                 caller,
                 mode,
             } => {
-                if stream.write_all(response.into_bytes()).await.0.is_ok() {
+                if stream::write_all(&mut stream, response.into_bytes(), env.header).await {
                     let early = buffer.split_off(head_bytes);
                     let socket = hub_ring::from_monoio(stream);
                     if let Err(error) = env.shard.adopt(socket, &early, caller, mode, ticket) {
@@ -143,7 +142,7 @@ pub async fn serve(mut stream: TcpStream, ticket: Ticket, env: Rc<Env>) {
                 }
             }
         };
-        is_keep_alive &= !silence.is_zero() && !env.shard.is_draining();
+        is_keep_alive &= !env.keep_alive.is_zero() && !env.shard.is_draining();
         if !stream::write(&mut stream, response, is_keep_alive, env.header).await {
             return;
         }
@@ -201,15 +200,17 @@ fn limit(verdict: Verdict) -> Option<(Response, bool)> {
     Some((response, is_keep_alive))
 }
 
-/// Reads until a head is complete; `None` if the connection ended or a deadline passed. `silence` is how long its
-/// first byte may take.
+/// Reads until a head is complete; `None` if the connection ended or a deadline passed. The deadline of the first
+/// head runs from the start, that of others from their first byte, which may take longer.
 async fn read_head(
     stream: &mut TcpStream,
     buffer: &mut Vec<u8>,
     env: &Env,
-    silence: Duration,
+    is_first: bool,
 ) -> Option<(Request, usize)> {
+    let mut deadline = Instant::now() + env.header;
     if buffer.is_empty() {
+        let silence = if is_first { env.header } else { env.keep_alive };
         match stream::read_until(stream, buffer, 1, silence).await {
             Read::More => {}
             Read::Late => {
@@ -219,7 +220,9 @@ async fn read_head(
             Read::End => return None,
         }
     }
-    let deadline = Instant::now() + env.header;
+    if !is_first {
+        deadline = Instant::now() + env.header;
+    }
     // Bytes that hold no end of a head: a head that comes byte by byte costs linear time.
     let mut searched = 0;
     loop {

@@ -45,6 +45,14 @@ pub(super) fn refused_head(error: HeadError) -> Response {
 }
 
 pub(super) fn route(head: &Head<'_>, env: &Env) -> Request {
+    match ask(head, env) {
+        // RFC 9110 §9.3.2: no answer to HEAD has a body.
+        Request::Refused(response) if head.method == "HEAD" => Request::Refused(response.head_only()),
+        request => request,
+    }
+}
+
+fn ask(head: &Head<'_>, env: &Env) -> Request {
     match head.path() {
         PATH_WS => route_upgrade(head, env, Mode::Chat),
         PATH_ECHO if env.echo => route_upgrade(head, env, Mode::Echo),

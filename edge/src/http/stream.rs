@@ -103,7 +103,8 @@ pub(super) async fn write(
     write_all(stream, head, within).await && write_all(stream, body, within).await
 }
 
-async fn write_all<B: IoBuf>(stream: &mut TcpStream, mut bytes: B, within: Duration) -> bool {
+/// Sends bytes; false as for [`write`].
+pub(super) async fn write_all<B: IoBuf>(stream: &mut TcpStream, mut bytes: B, within: Duration) -> bool {
     let mut at = 0;
     while at < bytes.bytes_init() {
         let mut is_late = false;
