@@ -32,9 +32,13 @@ fn a10_requests_that_never_end() {
     for client in &mut idle {
         assert_eq!(client.frame(), Frame::Close(4504));
     }
-    siege
-        .edge
-        .metric_is("hub_edge_late_requests_total", |count| count >= 100);
+    // On a machine that is busy the deadline may come before the first byte.
+    let counters = [
+        "hub_edge_late_requests_total",
+        "hub_edge_silent_connections_total",
+    ];
+    let cut: u64 = counters.iter().map(|name| siege.edge.metric(name)).sum();
+    assert_eq!(cut, 100);
     siege.end();
 }
 

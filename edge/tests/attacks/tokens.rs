@@ -165,7 +165,7 @@ fn a17_forged_tokens_open_nothing_and_are_never_logged() {
 
 #[test]
 fn a18_who_opens_no_session_may_do_nothing() {
-    let siege = Siege::with_redis(&[("LIMITS__SESSION_OPEN_MS", "1500")]);
+    let siege = Siege::with_redis(&[("LIMITS__SESSION_OPEN_MS", "3000")]);
     let mut silent = siege.stranger();
     let mut pushy = siege.stranger();
     let room = "01890a5d-ac96-774b-bcce-b302099a8057";
