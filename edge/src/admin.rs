@@ -138,7 +138,7 @@ fn describe() {
         ),
         (
             "hub_edge_refused_upgrades_total",
-            "Upgrades refused because the process is above its memory ceiling",
+            "Upgrades refused because the table of the shard or the memory of the process is full",
         ),
         (
             "hub_edge_rate_limited_calls_total",

@@ -1,7 +1,7 @@
 //! Beside step 1: the memory ceiling. One place looks, once a second; gate and shards ask what it saw.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Between two looks.
@@ -12,6 +12,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub struct Memory {
     bytes_max: u64,
     is_over: AtomicBool,
+    looks: AtomicU32,
 }
 
 impl Memory {
@@ -20,12 +21,18 @@ impl Memory {
         Arc::new(Self {
             bytes_max,
             is_over: AtomicBool::new(false),
+            looks: AtomicU32::new(0),
         })
     }
 
     /// True while the last look was above the ceiling.
     pub fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// Changes with every look: who gives memory back waits for the next one to see what it was good for.
+    pub fn looks(&self) -> u32 {
+        self.looks.load(Ordering::Relaxed)
     }
 
     /// Looks until the process ends. Runs on the backbone's thread.
@@ -44,6 +51,7 @@ impl Memory {
 
     fn observe(&self, bytes: u64) {
         let is_over = self.bytes_max > 0 && bytes > self.bytes_max;
+        self.looks.fetch_add(1, Ordering::Relaxed);
         if self.is_over.swap(is_over, Ordering::Relaxed) != is_over {
             if is_over {
                 tracing::warn!(bytes, max = self.bytes_max, "above limits.memory_bytes_max");

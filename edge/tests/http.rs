@@ -208,6 +208,21 @@ fn one_connection_carries_many_calls_and_each_body_is_its_own() {
 }
 
 #[test]
+fn who_asks_before_sending_a_body_is_told_to_go_on() {
+    let edge = edge();
+    let mut client = edge.connect();
+    let head = "POST /v1/rpc HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+    client.write(head.as_bytes());
+    assert_eq!(client.reply().status, 100);
+    client.write(b"{}");
+    assert_eq!(client.reply().status, 400);
+    let large =
+        "POST /v1/rpc HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n";
+    client.write(large.as_bytes());
+    assert_eq!(client.reply().status, 413, "or not to");
+}
+
+#[test]
 fn a_body_above_the_limit_is_refused_and_the_client_can_read_why() {
     let edge = Edge::start(NOWHERE, &[("LIMITS__MESSAGE_BYTES_MAX", "65536")]);
     let mut client = edge.connect();

@@ -157,6 +157,29 @@ fn the_node_as_a_whole_has_its_bound_too() {
 }
 
 #[test]
+fn a_full_table_is_said_before_the_upgrade() {
+    let edge = Edge::start(NOWHERE, &[("RING__CONNECTIONS_MAX", "16")]);
+    let mut inside = Vec::new();
+    let mut refused = 0;
+    while refused < 20 {
+        let mut client = edge.connect();
+        let reply = client.upgrade("/echo", "", b"");
+        if reply.status == 101 {
+            inside.push(client);
+            assert!(inside.len() <= 32, "two shards of 16");
+        } else {
+            assert_eq!((reply.status, reply.code().as_str()), (503, "busy"));
+            refused += 1;
+        }
+    }
+    for client in &mut inside {
+        client.send("still here");
+        assert_eq!(client.frame(), Frame::Text("still here".into()));
+    }
+    edge.metric_is("hub_edge_refused_upgrades_total", |count| count == 20);
+}
+
+#[test]
 fn above_the_memory_ceiling_nobody_comes_in_and_the_slowest_go() {
     let redis = Redis::start();
     redis.write_meta();

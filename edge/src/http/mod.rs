@@ -39,6 +39,9 @@ pub use origin::Origins;
 /// Refused connections of one shard that are told why at the same time; the others are closed without a word.
 const TOLD_MAX: u32 = 64;
 
+/// The go-ahead for a body.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// What tasks of a shard's thread need.
 #[derive(Debug)]
 pub struct Env {
@@ -123,9 +126,14 @@ pub async fn serve(mut stream: TcpStream, ticket: Ticket, env: Rc<Env>) {
             Request::Call {
                 caller,
                 body_bytes,
+                is_asking,
                 is_keep_alive,
             } => {
                 let end = head_bytes + body_bytes;
+                let is_due = is_asking && buffer.len() < end;
+                if is_due && !stream::write_all(&mut stream, CONTINUE, env.header).await {
+                    return;
+                }
                 match stream::read_until(&mut stream, &mut buffer, end, env.header).await {
                     Read::More => {}
                     Read::End => return,

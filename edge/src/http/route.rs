@@ -27,6 +27,8 @@ pub(super) enum Request {
     Call {
         caller: Option<Caller>,
         body_bytes: usize,
+        /// The client asks before it sends the body (RFC 9110 §10.1.1).
+        is_asking: bool,
         is_keep_alive: bool,
     },
     /// Answered by the head alone.
@@ -84,9 +86,9 @@ fn route_upgrade(head: &Head<'_>, env: &Env, mode: Mode) -> Request {
         let response = Response::refused(503, ErrorCode::Unavailable, "the node ends, connect again");
         return Request::Refused(response.with("Retry-After: 1"));
     }
-    if env.memory.is_over() {
+    if env.memory.is_over() || env.shard.is_full() {
         metrics::counter!("hub_edge_refused_upgrades_total").increment(1);
-        let response = Response::refused(503, ErrorCode::Busy, "the node is short of memory");
+        let response = Response::refused(503, ErrorCode::Busy, "the node is full");
         return Request::Refused(response.with("Retry-After: 1"));
     }
     match Upgrade::check(head, &[SUBPROTOCOL]) {
@@ -126,6 +128,7 @@ fn route_call(head: &Head<'_>, env: &Env) -> Request {
         Ok(caller) => Request::Call {
             caller,
             body_bytes,
+            is_asking: head.is_http_1_1() && head.has_token("expect", "100-continue"),
             is_keep_alive: head.is_keep_alive(),
         },
         Err(response) => Request::Refused(response),

@@ -81,6 +81,10 @@ impl Core {
         self.world.table.len()
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        self.world.table.is_full()
+    }
+
     pub(super) fn is_draining(&self) -> bool {
         self.world.is_draining
     }

@@ -36,12 +36,13 @@ impl World {
         let spent = connection
             .bytes
             .spend(self.settings.byte_rate, bytes.len(), now.ms);
-        if spent == Verdict::Abuse && connection.state != State::Echo && connection.closing.is_open() {
-            self.close(id, CloseCode::Abuse, now);
-        }
-        let Some(connection) = self.table.find(id) else {
+        if spent == Verdict::Abuse && connection.state != State::Echo {
+            // What comes behind it is not looked at, a close in return included: the deadline ends it.
+            if connection.closing.is_open() {
+                self.close(id, CloseCode::Abuse, now);
+            }
             return;
-        };
+        }
         if !connection.decoder.is_gathering() {
             connection.message_ms = now.ms;
         }

@@ -2,16 +2,17 @@
 
 use super::world::World;
 
-/// Connections that are closed between two looks.
-const CLOSED_MAX: usize = 16;
-
 impl World {
-    /// Closes the slowest receivers while the process is above its ceiling. What waits for them is given back at once;
-    /// they sync when they come again.
+    /// After each look that was above the ceiling, closes the slowest receivers: as many as hold half of what waits.
+    /// It is given back at once; they sync when they come again.
     pub(super) fn relieve(&mut self) {
-        if self.waiting_bytes == 0 || !self.settings.memory.is_over() {
+        let memory = &self.settings.memory;
+        let look = memory.looks();
+        if !memory.is_over() || look == self.relieved_look || self.waiting_bytes == 0 {
             return;
         }
+        self.relieved_look = look;
+        let wanted = self.waiting_bytes / 2;
         let ids: Vec<_> = self.table.ids().collect();
         let mut slow: Vec<_> = ids
             .into_iter()
@@ -21,7 +22,10 @@ impl World {
             })
             .collect();
         slow.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
-        for (_, id) in slow.into_iter().take(CLOSED_MAX) {
+        for (_, id) in slow {
+            if self.waiting_bytes <= wanted {
+                return;
+            }
             self.counters.closed_memory += 1;
             self.end(id);
         }

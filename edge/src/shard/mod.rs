@@ -207,6 +207,11 @@ impl Shard {
         self.core.borrow().connections()
     }
 
+    /// True while every slot of the table is in use.
+    pub fn is_full(&self) -> bool {
+        self.core.borrow().is_full()
+    }
+
     /// True once the node ends: no connection is taken any more.
     pub fn is_draining(&self) -> bool {
         self.core.borrow().is_draining()

@@ -194,6 +194,11 @@ impl Table {
         })
     }
 
+    /// True if no row can be given out.
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= self.rows_max
+    }
+
     /// Number of rows in use.
     pub(super) fn len(&self) -> u32 {
         u32::try_from(self.rows.len() - self.free.len()).expect("bounded by rows_max")
@@ -225,6 +230,7 @@ mod tests {
     fn an_old_name_reaches_nobody() {
         let mut table = Table::new(1);
         let first = table.insert(row()).unwrap();
+        assert!(table.is_full());
         assert!(table.insert(row()).is_none(), "full");
         assert!(table.remove(first).is_some());
         assert!(table.remove(first).is_none());

@@ -50,6 +50,8 @@ pub(super) struct World {
     pub(super) has_pressure: bool,
     /// Bytes that slow connections make wait.
     pub(super) waiting_bytes: usize,
+    /// The look of the memory ceiling that slow receivers were last closed for.
+    pub(super) relieved_look: u32,
     pub(super) is_draining: bool,
     pub(super) node: Option<NodeId>,
     pub(super) partitions: Option<Partitions>,
@@ -82,6 +84,7 @@ impl World {
             to_backbone: VecDeque::new(),
             has_pressure: false,
             waiting_bytes: 0,
+            relieved_look: 0,
             is_draining: false,
             node: None,
             partitions: None,
