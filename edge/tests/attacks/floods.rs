@@ -106,6 +106,32 @@ fn a15_no_descriptors_are_left() {
     siege.end();
 }
 
+#[test]
+fn a15_not_even_one_descriptor_is_left() {
+    let siege = Siege::start(&[]);
+    let quiet = ticks_in_two_seconds(&siege);
+    // Below what is open already: every accept fails, and fails again.
+    siege.edge.limit_descriptors(8);
+    let mut waiting: Vec<Client> = (0..50).map(|_| siege.edge.connect()).collect();
+    let starved = ticks_in_two_seconds(&siege);
+    assert!(
+        starved <= quiet + 10,
+        "{starved} ticks instead of {quiet}: the accept loops spin"
+    );
+    siege.edge.limit_descriptors(1024);
+    siege
+        .edge
+        .metric_is("hub_edge_accept_errors_total", |count| count > 0);
+    for client in &mut waiting {
+        assert_eq!(
+            client.upgrade("/v1/ws", "", b"").status,
+            101,
+            "it only had to wait"
+        );
+    }
+    siege.end();
+}
+
 fn ticks_in_two_seconds(siege: &Siege) -> u64 {
     let before = siege.edge.cpu_ticks();
     std::thread::sleep(Duration::from_secs(2));

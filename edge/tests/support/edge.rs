@@ -137,6 +137,15 @@ impl Edge {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// Changes how many descriptors it may have, without touching those that it has.
+    pub fn limit_descriptors(&self, soft: u32) {
+        let status = Command::new("prlimit")
+            .args([format!("--nofile={soft}:"), format!("--pid={}", self.child.id())])
+            .status()
+            .expect("prlimit runs");
+        assert!(status.success(), "prlimit");
+    }
+
     /// Its resident memory, bytes.
     pub fn rss_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("is alive");
