@@ -1,7 +1,8 @@
 //! Step 1: one listener per shard on the same port (`SO_REUSEPORT`), on monoio.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd as _;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
@@ -11,6 +12,8 @@ use futures_util::FutureExt;
 use monoio::io::Canceller;
 use monoio::net::{ListenerOpts, TcpListener};
 
+use crate::admission::{Refusal, Ticket};
+use crate::bucket::{Bucket, Verdict};
 use crate::http::{self, Env};
 
 /// Connections that may wait in the kernel.
@@ -63,6 +66,7 @@ pub async fn accept(listener: TcpListener, env: Rc<Env>) {
         }
     };
     let mut draining = pin!(draining);
+    let mut handshakes = Bucket::new(env.handshakes, env.now_ms());
     loop {
         let canceller = Canceller::new();
         let mut accept = pin!(listener.cancelable_accept(canceller.handle()));
@@ -77,20 +81,46 @@ pub async fn accept(listener: TcpListener, env: Rc<Env>) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                let Some(ticket) = env.gate.admit(peer.ip()) else {
-                    metrics::counter!("hub_edge_refused_connections_total").increment(1);
+                if stream.set_nodelay(true).is_err() {
                     continue;
+                }
+                // The kernel gives the lowest number that is free: it says how many are in use.
+                let admitted = if stream.as_raw_fd() < env.descriptors_max {
+                    admit(&env, &mut handshakes, peer.ip())
+                } else {
+                    Err(Refusal::Descriptors)
                 };
-                if stream.set_nodelay(true).is_ok() {
-                    monoio::spawn(contain(http::serve(stream, ticket, Rc::clone(&env))));
+                match admitted {
+                    Ok(ticket) => drop(monoio::spawn(contain(http::serve(
+                        stream,
+                        ticket,
+                        Rc::clone(&env),
+                    )))),
+                    Err(refusal) => {
+                        let label = refusal.label();
+                        metrics::counter!("hub_edge_refused_connections_total", "reason" => label)
+                            .increment(1);
+                        if refusal == Refusal::Descriptors {
+                            continue;
+                        }
+                        monoio::spawn(contain(http::tell(stream, refusal, Rc::clone(&env))));
+                    }
                 }
             }
             Err(error) => {
                 // The connection ended before we took it, or descriptors ran out.
+                metrics::counter!("hub_edge_accept_errors_total").increment(1);
                 tracing::debug!(%error, "accept");
                 monoio::time::sleep(BACK_OFF).await;
             }
         }
+    }
+}
+
+fn admit(env: &Env, handshakes: &mut Bucket, address: IpAddr) -> Result<Ticket, Refusal> {
+    match handshakes.take(env.handshakes, env.now_ms()) {
+        Verdict::Pass => env.gate.admit(address),
+        Verdict::Wait(_) | Verdict::Abuse => Err(Refusal::Handshakes),
     }
 }
 

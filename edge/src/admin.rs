@@ -190,7 +190,35 @@ fn describe() {
     for (name, help) in [
         (
             "hub_edge_refused_connections_total",
-            "Connections refused by admission",
+            "Connections refused by admission; the reason is a label",
+        ),
+        (
+            "hub_edge_accept_errors_total",
+            "Accepts that failed: the connection had ended, or descriptors ran out",
+        ),
+        (
+            "hub_edge_refused_origins_total",
+            "Upgrades refused because of the page's origin",
+        ),
+        (
+            "hub_edge_refused_upgrades_total",
+            "Upgrades refused because the table of the shard or the memory of the process is full",
+        ),
+        (
+            "hub_edge_rate_limited_calls_total",
+            "HTTP requests above the rate of their connection",
+        ),
+        (
+            "hub_edge_late_requests_total",
+            "HTTP requests that did not come in time",
+        ),
+        (
+            "hub_edge_silent_connections_total",
+            "Connections closed because no request came in time",
+        ),
+        (
+            "hub_edge_unread_responses_total",
+            "Connections closed because they did not read an HTTP response",
         ),
         (
             "hub_edge_task_panics_total",
@@ -216,6 +244,11 @@ fn describe() {
     metrics::describe_histogram!(
         "hub_edge_backbone_roundtrip_seconds",
         "Time of one pipeline to Redis and back"
+    );
+    metrics::describe_gauge!("hub_edge_resident_bytes", "Resident memory of the process");
+    metrics::describe_gauge!(
+        "hub_edge_memory_over",
+        "1 while the process is above its memory ceiling, else 0"
     );
     metrics::describe_gauge!("hub_edge_backbone_up", "1 while Redis answers, else 0");
     metrics::gauge!("hub_edge_backbone_up").set(0.0);

@@ -119,6 +119,7 @@ counters! {
     calls_total: counter, "hub_edge_calls_total", "Calls over HTTP";
     refused: counter, "hub_edge_refused_total", "Requests that the edge itself refused";
     rate_limited: counter, "hub_edge_rate_limited_total", "Messages above the rate of their connection";
+    byte_limited: counter, "hub_edge_byte_limited_total", "Messages above the bytes per second of their connection";
     busy: counter, "hub_edge_busy_total", "Requests answered busy";
     unavailable: counter, "hub_edge_unavailable_total", "Requests answered unavailable";
     uplink_batches: counter, "hub_edge_uplink_batches_total", "Batches handed to the backbone";
@@ -136,6 +137,9 @@ counters! {
     closed_protocol: counter, "hub_edge_closed_protocol_total", "Connections closed for breaking the protocol";
     closed_tls: counter, "hub_edge_closed_tls_total", "Connections closed for breaking TLS, after their handshake";
     closed_drain: counter, "hub_edge_closed_drain_total", "Connections closed by a drain because they had not moved";
+    closed_abuse: counter, "hub_edge_closed_abuse_total", "Connections closed because they went on after they were told to wait";
+    closed_late_messages: counter, "hub_edge_closed_late_messages_total", "Connections closed because a message was not complete in time";
+    closed_memory: counter, "hub_edge_closed_memory_total", "Slow receivers closed above the memory ceiling";
     closed: counter, "hub_edge_closed_total", "Connections closed for whatever reason";
     deflated: counter, "hub_edge_deflated_total", "Frames that were compressed";
     deflate_saved_bytes: counter, "hub_edge_deflate_saved_bytes_total", "Bytes that compression saved, each frame once";

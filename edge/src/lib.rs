@@ -13,7 +13,7 @@
 //! | [`shard`] | 4–7, 13–16 | one core: data ring, connections, sessions, turns |
 //! | [`request`], [`uplink`], [`outbound`], [`bucket`], [`wheel`] | 6, 7, 15 | its pure parts |
 //! | [`backbone`] | 8, 13 | Redis: uplink, node stream, directory |
-//! | [`admin`], [`counters`], [`histogram`], [`exposition`] | | health and metrics |
+//! | [`admin`], [`counters`], [`histogram`], [`exposition`], [`memory`] | | health, metrics, the memory ceiling |
 //! | [`log`], [`operator`], [`top`] | | log lines; what operators ask a running node |
 
 #![forbid(unsafe_code)]
@@ -32,6 +32,7 @@ pub mod histogram;
 pub mod http;
 pub mod log;
 pub mod mailbox;
+pub mod memory;
 pub mod node;
 pub mod operator;
 pub mod outbound;

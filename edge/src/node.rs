@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use hub_ring::{Choice, Engine};
@@ -15,14 +16,14 @@ use tokio::sync::Notify;
 
 use crate::accept;
 use crate::admin::{Admin, Shards};
-use crate::admission::Gate;
+use crate::admission::{Gate, descriptors_max};
 use crate::auth::{Keyring, Verifier};
 use crate::backbone::{Backbone, BackboneSettings, Health};
-use crate::bucket::Rate;
 use crate::config::Config;
 use crate::counters::SharedCounters;
-use crate::http::Env;
+use crate::http::{Env, Files};
 use crate::mailbox::{BackboneEnd, MailboxEnd, ToShard, mailbox};
+use crate::memory::Memory;
 use crate::runtime;
 use crate::shard::{Shard, ShardSettings};
 use crate::tls;
@@ -38,6 +39,8 @@ struct Parts {
     sealer: Arc<hub_protocol::seal::Sealer>,
     gate: Arc<Gate>,
     tls: Option<Arc<ServerConfig>>,
+    memory: Arc<Memory>,
+    files: Option<Arc<Files>>,
 }
 
 /// Runs a node until SIGTERM or SIGINT and the drain that follows.
@@ -53,6 +56,8 @@ pub fn run(mut config: Config) -> Result<()> {
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder)
         .map_err(|_already| anyhow!("a metrics recorder is installed twice"))?;
+    let files = config.server.web.as_deref().map(Files::load).transpose();
+    let memory = Memory::new(config.limits.memory_bytes_max);
     let parts = Arc::new(Parts {
         tls: config.tls_dir.as_deref().map(tls::serve).transpose()?,
         verifier: Arc::new(Verifier::new(keyring.public, config.auth.leeway_s)),
@@ -60,7 +65,10 @@ pub fn run(mut config: Config) -> Result<()> {
         gate: Gate::new(
             config.limits.connections_max,
             config.limits.connections_per_address,
+            Arc::clone(&memory),
         ),
+        memory: Arc::clone(&memory),
+        files: files.context("server.web")?.map(Arc::new),
         config,
     });
     let notify = Arc::new(Notify::new());
@@ -92,7 +100,7 @@ pub fn run(mut config: Config) -> Result<()> {
         fallback = fallback.map(|error| format!("{:#}", anyhow!(error))),
         "edge node is up"
     );
-    run_backbone(&parts.config, ends, notify, admin, |health, ends| {
+    run_backbone(&parts.config, ends, notify, admin, memory, |health, ends| {
         Admin::new(
             engine,
             health,
@@ -167,7 +175,7 @@ async fn shard(
     let config = &parts.config;
     let (verifier, sealer) = (Arc::clone(&parts.verifier), Arc::clone(&parts.sealer));
     let shard = Shard::new(
-        settings(index, config),
+        settings(index, config, &parts.memory),
         Arc::clone(&verifier),
         sealer,
         mailbox,
@@ -181,10 +189,19 @@ async fn shard(
         gate: Arc::clone(&parts.gate),
         tls: parts.tls.clone(),
         handshake: config.limits.handshake,
+        memory: Arc::clone(&parts.memory),
+        origins: config.server.origins.clone(),
+        files: parts.files.clone(),
         header: config.limits.header,
+        keep_alive: config.limits.keep_alive,
+        handshakes: config.limits.handshakes,
+        calls: config.limits.calls,
         body_bytes_max: config.limits.message_bytes_max,
         echo: config.server.echo,
         deflate: config.deflate.enabled,
+        descriptors_max: descriptors_max().context("/proc/self/limits")?,
+        start: Instant::now(),
+        told: Cell::new(0),
     };
     let accepting = monoio::spawn(accept::attend(
         listener,
@@ -197,7 +214,7 @@ async fn shard(
     Ok(())
 }
 
-fn settings(index: u16, config: &Config) -> ShardSettings {
+fn settings(index: u16, config: &Config, memory: &Arc<Memory>) -> ShardSettings {
     let limits = &config.limits;
     ShardSettings {
         index,
@@ -211,10 +228,10 @@ fn settings(index: u16, config: &Config) -> ShardSettings {
         outbound_bytes_max: limits.outbound_bytes_max,
         outbound_shard_bytes_max: limits.outbound_shard_bytes_max,
         deflate: config.deflate,
-        rate: Rate {
-            per_second: limits.messages_per_second,
-            burst: limits.messages_burst,
-        },
+        rate: limits.messages,
+        byte_rate: limits.bytes,
+        memory: Arc::clone(memory),
+        message: limits.message,
         session_open: limits.session_open,
         ping: limits.ping,
         idle: limits.idle,
@@ -228,6 +245,7 @@ fn run_backbone(
     ends: Vec<BackboneEnd>,
     notify: Arc<Notify>,
     admin_listener: TcpListener,
+    memory: Arc<Memory>,
     make_admin: impl FnOnce(Arc<Health>, Arc<Vec<BackboneEnd>>) -> Admin,
 ) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -241,6 +259,7 @@ fn run_backbone(
         let listener = tokio::net::TcpListener::from_std(admin_listener)?;
         tokio::task::spawn_local(admin.clone().run(listener));
         tokio::task::spawn_local(admin.upkeep());
+        tokio::task::spawn_local(memory.watch());
         let settings = BackboneSettings {
             redis: redis::Client::open(config.redis.url.as_str()).context("redis.url")?,
             response_timeout: config.redis.response_timeout,

@@ -8,6 +8,9 @@ use simd_json::Buffers;
 use simd_json::prelude::*;
 use simd_json::tape::{Node, Tape};
 
+/// After a longer text the buffers are given back, bytes: they grow to many times the text if it is all brackets.
+const KEPT_BYTES: usize = 8 * 1024;
+
 /// The envelope of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Request {
@@ -30,7 +33,7 @@ pub struct BadRequest {
     pub message: &'static str,
 }
 
-/// Reads envelopes; keeps its buffers.
+/// Reads envelopes; keeps its buffers from one usual text to the next.
 pub struct RequestReader {
     text: Vec<u8>,
     buffers: Buffers,
@@ -59,6 +62,9 @@ impl RequestReader {
             Err(_) => Err(bad(None, "the message is not JSON")),
         };
         self.tape = Some(tape.reset());
+        if text.len() > KEPT_BYTES {
+            *self = Self::default();
+        }
         result
     }
 }

@@ -1,11 +1,13 @@
-//! Steps 2 and 3: the bytes of a connection while a monoio task has it, plain or under TLS.
+//! Steps 2 and 3: the bytes of a connection while a monoio task has it, plain or under TLS, with deadlines. An operation
+//! is cancelled and then awaited, never dropped: what it took meanwhile counts.
 
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use monoio::io::{AsyncWriteRent, AsyncWriteRentExt, CancelableAsyncReadRent, Canceller};
+use monoio::buf::IoBuf;
+use monoio::io::{AsyncWriteRent, CancelableAsyncReadRent, CancelableAsyncWriteRent, Canceller};
 use monoio::net::TcpStream;
 use rustls::ServerConfig;
 
@@ -53,8 +55,9 @@ impl Stream {
         tcp: TcpStream,
         config: Arc<ServerConfig>,
         buffer: &mut Vec<u8>,
-        deadline: Instant,
+        within: Duration,
     ) -> Option<Self> {
+        let deadline = Instant::now() + within;
         let mut stream = Self {
             tcp,
             tls: Some(Box::new(Session::new(config).ok()?)),
@@ -73,8 +76,7 @@ impl Stream {
         self.tls.as_ref().map(|tls| tls.kind())
     }
 
-    /// Appends what comes next to `buffer`. On the deadline the read is cancelled and then awaited, never dropped:
-    /// bytes that it took meanwhile are kept.
+    /// Appends what comes next to `buffer`.
     pub async fn read(&mut self, buffer: &mut Vec<u8>, deadline: Instant) -> Read {
         let before = buffer.len();
         loop {
@@ -121,36 +123,38 @@ impl Stream {
             metrics::counter!("hub_edge_tls_failures_total").increment(1);
             tracing::debug!(%error, "a connection is closed");
         }
-        let is_sent = self.send_out().await;
+        let is_sent = self.send_out(within).await;
         if result.is_err() || !is_sent || is_closed {
             return Read::End;
         }
         read
     }
 
-    /// Sends all of it; false if the connection is broken.
-    pub async fn write_all(&mut self, bytes: Vec<u8>) -> bool {
+    /// Sends all of it; false if the connection broke, or took nothing for as long as `within`.
+    pub async fn write_all<B: IoBuf + AsRef<[u8]>>(&mut self, bytes: B, within: Duration) -> bool {
         let Some(tls) = &mut self.tls else {
-            return self.tcp.write_all(bytes).await.0.is_ok();
+            return write_all(&mut self.tcp, bytes, within).await.is_some();
         };
-        tls.encrypt(&bytes, &mut self.out).is_ok() && self.send_out().await
+        tls.encrypt(bytes.as_ref(), &mut self.out).is_ok() && self.send_out(within).await
     }
 
-    async fn send_out(&mut self) -> bool {
+    async fn send_out(&mut self, within: Duration) -> bool {
         if self.out.is_empty() {
             return true;
         }
-        let (result, mut out) = self.tcp.write_all(std::mem::take(&mut self.out)).await;
+        let Some(mut out) = write_all(&mut self.tcp, std::mem::take(&mut self.out), within).await else {
+            return false;
+        };
         out.clear();
         self.out = out;
-        result.is_ok()
+        true
     }
 
-    /// Nothing more will be sent; false if the connection is broken.
-    pub async fn shutdown(&mut self) -> bool {
+    /// Nothing more will be sent; false as for [`write_all`](Self::write_all).
+    pub async fn shutdown(&mut self, within: Duration) -> bool {
         if let Some(tls) = &mut self.tls {
             let _ = tls.close(&mut self.out);
-            if !self.send_out().await {
+            if !self.send_out(within).await {
                 return false;
             }
         }
@@ -161,4 +165,33 @@ impl Stream {
     pub fn into_parts(self) -> (OwnedFd, Option<Box<Session>>) {
         (hub_ring::from_monoio(self.tcp), self.tls)
     }
+}
+
+/// Sends bytes and gives their memory back; `None` if the connection broke or took nothing for as long as `within`.
+async fn write_all<B: IoBuf>(tcp: &mut TcpStream, mut bytes: B, within: Duration) -> Option<B> {
+    let mut at = 0;
+    while at < bytes.bytes_init() {
+        let mut is_late = false;
+        let canceller = Canceller::new();
+        let mut write = pin!(tcp.cancelable_write(bytes.slice(at..), canceller.handle()));
+        let (result, rest) = monoio::select! {
+            done = &mut write => done,
+            () = monoio::time::sleep(within) => {
+                is_late = true;
+                canceller.cancel();
+                write.await
+            }
+        };
+        bytes = rest.into_inner();
+        match result {
+            Ok(count) if count > 0 => at += count,
+            _ => {
+                if is_late {
+                    metrics::counter!("hub_edge_unread_responses_total").increment(1);
+                }
+                return None;
+            }
+        }
+    }
+    Some(bytes)
 }

@@ -5,6 +5,8 @@
 # The stack for load: limits that one address with thousands of users would hit are off.
 load_stack_up() {
   HUB_RUN=$RUN HUB_EDGE__LIMITS__MESSAGES_PER_SECOND=0 HUB_EDGE__LIMITS__CONNECTIONS_PER_ADDRESS=0 \
+    HUB_EDGE__LIMITS__BYTES_PER_SECOND=0 HUB_EDGE__LIMITS__HANDSHAKES_PER_SECOND=0 \
+    HUB_EDGE__LIMITS__CALLS_PER_SECOND=0 \
     "$HUB_ROOT/scripts/up" --detach --fresh --no-build "$@" >&2
 }
 load_stack_down() { HUB_RUN=$RUN "$HUB_ROOT/scripts/down" --purge >&2; }

@@ -16,6 +16,8 @@ use hub_protocol::limits;
 use hub_ring::Engine;
 use thiserror::Error;
 
+use crate::bucket::Rate;
+use crate::http::Origins;
 use crate::shard::DeflateSettings;
 use raw::Raw;
 
@@ -32,6 +34,8 @@ const CONNECTIONS_MAX: u32 = 1 << 20;
 const MS_MAX: u64 = 24 * 3600 * 1000;
 /// Half a queue of sends must fit into what one address space maps for a ring.
 const QUEUE_MAX: u32 = 1 << 15;
+/// Events per second; thousandths of a burst of them still fit into 32 bits.
+const RATE_MAX: u32 = 1_000_000;
 /// A message above this does not fit into one uplink batch.
 const MESSAGE_BYTES_MAX: u32 = 64 * 1024;
 const _: () = assert!(MESSAGE_BYTES_MAX as usize == limits::MESSAGE_BYTES_MAX);
@@ -73,6 +77,10 @@ pub struct Server {
     pub pin: bool,
     /// Whether `/echo` is served.
     pub echo: bool,
+    /// Pages that may open a WebSocket.
+    pub origins: Origins,
+    /// Folder of the web app, if it is served.
+    pub web: Option<PathBuf>,
     /// Bound of an orderly end.
     pub drain: Duration,
 }
@@ -123,20 +131,30 @@ pub struct Limits {
     pub handshake: Duration,
     /// Deadline of a request head and of its body.
     pub header: Duration,
+    /// Silence between two requests of a connection; zero ends it after the first.
+    pub keep_alive: Duration,
     /// Deadline of `session.open`.
     pub session_open: Duration,
     /// Interval of pings.
     pub ping: Duration,
     /// Silence that ends a connection.
     pub idle: Duration,
-    /// Sustained rate of one connection; 0 is off.
-    pub messages_per_second: u32,
-    /// Messages that may come at once.
-    pub messages_burst: u32,
+    /// Deadline of a message from its first byte; zero is off.
+    pub message: Duration,
+    /// Messages of one connection.
+    pub messages: Rate,
+    /// Bytes of one connection.
+    pub bytes: Rate,
+    /// New connections of one shard.
+    pub handshakes: Rate,
+    /// HTTP requests of one connection.
+    pub calls: Rate,
     /// Connections of one address; 0 is off.
     pub connections_per_address: u32,
     /// Connections of the node; 0 is as many as the rings hold.
     pub connections_max: u32,
+    /// Resident memory of the process, bytes; 0 is off.
+    pub memory_bytes_max: u64,
     /// How long a call over HTTP waits.
     pub call_wait: Duration,
 }
@@ -351,6 +369,14 @@ fn server(raw: &raw::Server) -> Result<Server, ConfigError> {
         shards,
         pin: raw.pin,
         echo: raw.echo,
+        origins: Origins::parse(&raw.origins).map_err(|wrong| {
+            refused(
+                "server.origins",
+                wrong,
+                "\"scheme://host[:port]\" without a path, or \"*\"",
+            )
+        })?,
+        web: (!raw.web.is_empty()).then(|| PathBuf::from(&raw.web)),
         drain: ms("server.drain_ms", raw.drain_ms, 0)?,
     })
 }
@@ -469,33 +495,55 @@ fn client_limits(raw: &raw::Limits, message_bytes_max: u32) -> Result<Limits, Co
             "above limits.ping_ms, or every quiet client is closed",
         ));
     }
-    if raw.messages_per_second > 0 && raw.messages_burst == 0 {
-        return Err(refused(
-            "limits.messages_burst",
-            0,
-            "at least 1, or nothing may ever be said",
-        ));
-    }
     Ok(Limits {
         message_bytes_max: size(message),
         outbound_bytes_max: size(outbound),
         outbound_shard_bytes_max: size(shard),
         handshake: ms("limits.handshake_ms", raw.handshake_ms, 10)?,
         header: ms("limits.header_ms", raw.header_ms, 10)?,
+        keep_alive: ms("limits.keep_alive_ms", raw.keep_alive_ms, 0)?,
         session_open: ms("limits.session_open_ms", raw.session_open_ms, 10)?,
         ping,
         idle,
-        messages_per_second: within(
-            "limits.messages_per_second",
-            raw.messages_per_second,
-            0,
-            1_000_000,
+        message: ms("limits.message_ms", raw.message_ms, 0)?,
+        messages: rate(
+            ["limits.messages_per_second", "limits.messages_burst"],
+            [raw.messages_per_second, raw.messages_burst],
+            (1, RATE_MAX),
         )?,
-        messages_burst: within("limits.messages_burst", raw.messages_burst, 0, 1_000_000)?,
+        // A message always fits into a full bucket.
+        bytes: rate(
+            ["limits.bytes_per_second", "limits.bytes_burst"],
+            [raw.bytes_per_second, raw.bytes_burst],
+            (message.min(MESSAGE_BYTES_MAX), 1 << 30),
+        )?,
+        handshakes: rate(
+            ["limits.handshakes_per_second", "limits.handshakes_burst"],
+            [raw.handshakes_per_second, raw.handshakes_burst],
+            (1, RATE_MAX),
+        )?,
+        calls: rate(
+            ["limits.calls_per_second", "limits.calls_burst"],
+            [raw.calls_per_second, raw.calls_burst],
+            (1, RATE_MAX),
+        )?,
         connections_per_address: raw.connections_per_address,
         connections_max: raw.connections_max,
+        memory_bytes_max: raw.memory_bytes_max,
         call_wait: ms("limits.call_wait_ms", raw.call_wait_ms, 10)?,
     })
+}
+
+/// A rate with its burst, which lies in a range unless the rate is off.
+fn rate(
+    keys: [&'static str; 2],
+    [per_second, burst]: [u32; 2],
+    (burst_min, max): (u32, u32),
+) -> Result<Rate, ConfigError> {
+    let per_second = within(keys[0], per_second, 0, max)?;
+    let burst_min = if per_second == 0 { 0 } else { burst_min };
+    let burst = within(keys[1], burst, burst_min, max)?;
+    Ok(Rate { per_second, burst })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "numbers and texts alike")]

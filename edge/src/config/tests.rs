@@ -67,7 +67,7 @@ fn defaults_agree_with_the_protocol() {
 #[test]
 fn wrong_values_are_named() {
     type Spoil = fn(&mut Raw);
-    let cases: [(&str, Spoil); 11] = [
+    let cases: [(&str, Spoil); 14] = [
         ("server.listen", |raw| raw.server.listen = "8080".into()),
         ("server.shards", |raw| raw.server.shards = 5000),
         ("ring.engine", |raw| raw.ring.engine = "uring".into()),
@@ -81,6 +81,13 @@ fn wrong_values_are_named() {
         }),
         ("limits.idle_ms", |raw| raw.limits.idle_ms = raw.limits.ping_ms),
         ("limits.messages_burst", |raw| raw.limits.messages_burst = 0),
+        ("limits.bytes_burst", |raw| raw.limits.bytes_burst = 1000),
+        ("server.origins", |raw| {
+            raw.server.origins = vec!["https://a.example/path".into()];
+        }),
+        ("server.origins", |raw| {
+            raw.server.origins = vec!["a.example".into()];
+        }),
     ];
     for (key, change) in cases {
         let error = with(change).expect_err(key).to_string();

@@ -86,6 +86,10 @@ impl Core {
         self.world.table.len()
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        self.world.table.is_full()
+    }
+
     pub(super) fn is_draining(&self) -> bool {
         self.world.is_draining()
     }
@@ -114,7 +118,8 @@ impl Core {
             Mode::Chat => State::Waiting,
             Mode::Echo => State::Echo,
         };
-        let mut connection = Connection::new(state, self.world.settings.rate, now.ms);
+        let settings = &self.world.settings;
+        let mut connection = Connection::new(state, settings.rate, settings.byte_rate, now.ms);
         connection.tls = agreed.tls.map(|session| Box::new(Tls::new(session)));
         connection.window_bits = agreed.deflate.map_or(0, |deflate| deflate.window_bits);
         connection.ticket = Some(Box::new(ticket));
@@ -309,6 +314,7 @@ impl Core {
             return;
         }
         self.published_ms = now.ms;
+        self.world.relieve();
         let stats = *self.ring.stats();
         let counters = &mut self.world.counters;
         counters.enters = stats.enters;

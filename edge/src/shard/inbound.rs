@@ -33,6 +33,19 @@ impl World {
         if !connection.closing.is_open() && connection.is_ending {
             return;
         }
+        let spent = connection
+            .bytes
+            .spend(self.settings.byte_rate, bytes.len(), now.ms);
+        if spent == Verdict::Abuse && connection.state != State::Echo {
+            // What comes behind it is not looked at, a close in return included: the deadline ends it.
+            if connection.closing.is_open() {
+                self.close(id, CloseCode::Abuse, now);
+            }
+            return;
+        }
+        if !connection.decoder.is_gathering() {
+            connection.message_ms = now.ms;
+        }
         // Items borrow decoder and inflater while the table is needed for what they lead to.
         let mut decoder = std::mem::replace(&mut connection.decoder, Decoder::new(Role::Server));
         let mut inflater = (connection.window_bits > 0).then(|| self.inflater.take().unwrap_or_default());
@@ -71,6 +84,10 @@ impl World {
         };
         let is_open = connection.closing.is_open();
         let state = connection.state;
+        if matches!(item, Item::Text(_) | Item::Binary(_)) {
+            // Whatever is half received has begun behind it.
+            connection.message_ms = now.ms;
+        }
         match item {
             Item::Close(close) => {
                 let code = close.map(|close| close.code);
@@ -91,6 +108,7 @@ impl World {
             _ if !is_open => {}
             // RFC 6455 §5.5.3: pings that came meanwhile may go unanswered; nobody reads the pongs.
             Item::Ping(_) if connection.is_blocked => {}
+            Item::Ping(_) | Item::Pong(_) if state != State::Echo && !self.may_say(id, now) => {}
             Item::Ping(payload) => self.push_control(id, Opcode::Pong, payload),
             Item::Pong(_) => {}
             Item::Text(text) => {
@@ -138,22 +156,44 @@ impl World {
         self.queue(id, &piece, Class::Reply, now);
     }
 
+    /// Takes a control frame off the connection's rate; above it the frame is ignored.
+    fn may_say(&mut self, id: ConnectionId, now: Now) -> bool {
+        let rate = self.settings.rate;
+        let Some(connection) = self.table.find(id) else {
+            return false;
+        };
+        match connection.bucket.take(rate, now.ms) {
+            Verdict::Pass => return true,
+            Verdict::Wait(_) => self.counters.rate_limited += 1,
+            Verdict::Abuse => self.close(id, CloseCode::Abuse, now),
+        }
+        false
+    }
+
     /// One message of a client of the protocol.
     fn on_message(&mut self, id: ConnectionId, text: &[u8], now: Now) {
-        let rate = self.settings.rate;
-        let verdict = self
-            .table
-            .find(id)
-            .map(|connection| connection.bucket.take(rate, now.ms));
-        match verdict {
-            None => return,
-            Some(Verdict::Abuse) => return self.close(id, CloseCode::Abuse, now),
-            Some(Verdict::Pass | Verdict::Wait(_)) => {}
-        }
+        let (rate, byte_rate) = (self.settings.rate, self.settings.byte_rate);
+        let Some(connection) = self.table.find(id) else {
+            return;
+        };
+        let verdict = connection.bucket.take(rate, now.ms);
+        // The bytes are paid for already.
+        let bytes_verdict = connection.bytes.spend(byte_rate, 0, now.ms);
+        let wait = match (verdict, bytes_verdict) {
+            (Verdict::Pass, Verdict::Pass) => None,
+            (Verdict::Abuse, _) | (_, Verdict::Abuse) => return self.close(id, CloseCode::Abuse, now),
+            (Verdict::Wait(ms), _) => {
+                self.counters.rate_limited += 1;
+                Some((ms, "too many messages"))
+            }
+            (Verdict::Pass, Verdict::Wait(ms)) => {
+                self.counters.byte_limited += 1;
+                Some((ms, "too many bytes"))
+            }
+        };
         let request = self.reader.read(text);
-        if let Some(Verdict::Wait(ms)) = verdict {
-            self.counters.rate_limited += 1;
-            let error = ErrorBody::new(ErrorCode::RateLimited, "too many messages").retry_after_ms(ms);
+        if let Some((ms, message)) = wait {
+            let error = ErrorBody::new(ErrorCode::RateLimited, message).retry_after_ms(ms);
             let request = request.map_or_else(|bad| bad.id, |request| Some(request.id));
             return self.refuse(id, request, error, now);
         }

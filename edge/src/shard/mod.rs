@@ -13,6 +13,7 @@
 //! | `tls` | ciphertext of a connection on the ring |
 //! | `timers`, `drain` | deadlines, pings, sweeps; the orderly end |
 //! | `meter` | what turns cost |
+//! | `memory` | who goes when the process is above its memory ceiling |
 //! | `table`, `call` | rows |
 
 mod call;
@@ -21,6 +22,7 @@ mod downlink;
 mod drain;
 mod fanout;
 mod inbound;
+mod memory;
 mod meter;
 mod table;
 mod timers;
@@ -46,6 +48,7 @@ use crate::auth::{Caller, Verifier};
 use crate::bucket::Rate;
 use crate::counters::SharedCounters;
 use crate::mailbox::MailboxEnd;
+use crate::memory::Memory;
 use crate::tls::Session;
 use crate::uplink::UplinkLimits;
 use crate::wheel::TICK_MS;
@@ -73,8 +76,14 @@ pub struct ShardSettings {
     pub outbound_shard_bytes_max: usize,
     /// Compression of what is sent.
     pub deflate: DeflateSettings,
-    /// How fast a connection may talk.
+    /// How many messages a connection may send.
     pub rate: Rate,
+    /// And how many bytes.
+    pub byte_rate: Rate,
+    /// The memory ceiling of the process.
+    pub memory: Arc<Memory>,
+    /// Deadline of a message from its first byte; zero is off.
+    pub message: Duration,
     /// Deadline of `session.open`.
     pub session_open: Duration,
     /// Silence after which a connection is pinged.
@@ -170,6 +179,9 @@ impl Now {
 #[derive(Clone)]
 pub struct Shard {
     core: Rc<RefCell<Core>>,
+    /// An eventfd is no socket; the stream is only used to wait until it is readable. It is opened before clients are
+    /// let in, who may take the last descriptor.
+    event: Rc<TcpStream>,
     wake: WakeHandle,
     start: Instant,
 }
@@ -185,7 +197,9 @@ impl Shard {
     ) -> Result<Self, ShardError> {
         let core = Core::new(settings, verifier, sealer, mailbox, shared)?;
         let wake = core.wake_handle();
+        let event = TcpStream::from_std(StdStream::from(core.event_fd()?))?;
         Ok(Self {
+            event: Rc::new(event),
             core: Rc::new(RefCell::new(core)),
             wake,
             start: Instant::now(),
@@ -228,6 +242,11 @@ impl Shard {
         self.core.borrow().connections()
     }
 
+    /// True while every slot of the table is in use.
+    pub fn is_full(&self) -> bool {
+        self.core.borrow().is_full()
+    }
+
     /// True while no connection is taken.
     pub fn is_draining(&self) -> bool {
         self.core.borrow().is_draining()
@@ -245,9 +264,6 @@ impl Shard {
     pub async fn run(&self) -> Result<(), ShardError> {
         let ticker = self.clone();
         monoio::spawn(async move { ticker.tick().await });
-        // An eventfd is no socket; the stream is only used to wait until it is readable.
-        let event = StdStream::from(self.core.borrow().event_fd()?);
-        let event = TcpStream::from_std(event)?;
         loop {
             if self.turns()? {
                 // More than one helping: let accept and HTTP tasks have theirs.
@@ -256,7 +272,7 @@ impl Shard {
             if self.core.borrow().is_drained() {
                 return Ok(());
             }
-            event.readable(false).await?;
+            self.event.readable(false).await?;
         }
     }
 

@@ -10,7 +10,7 @@ use hub_ws::{Closing, Decoder, Role};
 use super::call::Call;
 use super::tls::Tls;
 use crate::admission::Ticket;
-use crate::bucket::{Bucket, Rate};
+use crate::bucket::{Bucket, ByteBucket, Rate};
 use crate::outbound::Outbound;
 
 /// Rows that wait at least for this many others before they are used again, as long as there are unused ones.
@@ -78,12 +78,15 @@ pub(super) struct Connection {
     /// The token's end, seconds since the Unix epoch.
     pub(super) expires_at: u64,
     pub(super) bucket: Bucket,
+    pub(super) bytes: ByteBucket,
     /// Its place in the counts of admission.
     pub(super) ticket: Option<Box<Ticket>>,
     /// Start of the present phase: connected, or close frame sent. Milliseconds of the shard's clock, as below.
     pub(super) since_ms: u64,
     /// Last sign of life.
     pub(super) heard_ms: u64,
+    /// Last time at which no message was half received.
+    pub(super) message_ms: u64,
     /// Last ping.
     pub(super) pinged_ms: u64,
     /// Last time that the directory entry was written.
@@ -91,7 +94,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(state: State, rate: Rate, now_ms: u64) -> Self {
+    pub(super) fn new(state: State, rate: Rate, byte_rate: Rate, now_ms: u64) -> Self {
         Self {
             decoder: Decoder::new(Role::Server),
             outbound: Outbound::default(),
@@ -109,9 +112,11 @@ impl Connection {
             session: SessionId::NIL,
             expires_at: 0,
             bucket: Bucket::new(rate, now_ms),
+            bytes: ByteBucket::new(byte_rate, now_ms),
             ticket: None,
             since_ms: now_ms,
             heard_ms: now_ms,
+            message_ms: now_ms,
             pinged_ms: now_ms,
             registered_ms: now_ms,
         }
@@ -202,6 +207,11 @@ impl Table {
         (0..self.slots()).filter_map(|slot| self.id_at(slot))
     }
 
+    /// True if no row can be given out.
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= self.rows_max
+    }
+
     /// Number of rows in use.
     pub(super) fn len(&self) -> u32 {
         u32::try_from(self.rows.len() - self.free.len()).expect("bounded by rows_max")
@@ -213,14 +223,11 @@ mod tests {
     use super::*;
 
     fn row() -> Row {
-        Row::Socket(Connection::new(
-            State::Waiting,
-            Rate {
-                per_second: 0,
-                burst: 0,
-            },
-            0,
-        ))
+        let off = Rate {
+            per_second: 0,
+            burst: 0,
+        };
+        Row::Socket(Connection::new(State::Waiting, off, off, 0))
     }
 
     #[test]
@@ -236,6 +243,7 @@ mod tests {
     fn an_old_name_reaches_nobody() {
         let mut table = Table::new(1);
         let first = table.insert(row()).unwrap();
+        assert!(table.is_full());
         assert!(table.insert(row()).is_none(), "full");
         assert!(table.remove(first).is_some());
         assert!(table.remove(first).is_none());

@@ -73,6 +73,14 @@ impl World {
         if connection.state == State::Open && now.wall_s() >= connection.expires_at + TOKEN_GRACE_S {
             return self.close(id, CloseCode::TokenInvalid, now);
         }
+        let message_ms = ms(self.settings.message);
+        if message_ms > 0
+            && connection.decoder.is_gathering()
+            && now.ms >= connection.message_ms.saturating_add(message_ms)
+        {
+            self.counters.closed_late_messages += 1;
+            return self.close(id, CloseCode::Policy, now);
+        }
         if now.ms >= connection.heard_ms + ms(self.settings.idle) {
             self.counters.closed_heartbeat += 1;
             return self.close(id, CloseCode::Heartbeat, now);

@@ -53,6 +53,8 @@ pub(super) struct World {
     /// Bytes that slow connections make wait.
     pub(super) waiting_bytes: usize,
     pub(super) drain: Option<Drain>,
+    /// The look of the memory ceiling that slow receivers were last closed for.
+    pub(super) relieved_look: u32,
     pub(super) node: Option<NodeId>,
     pub(super) partitions: Option<Partitions>,
     pub(super) epoch: String,
@@ -88,6 +90,7 @@ impl World {
             has_pressure: false,
             waiting_bytes: 0,
             drain: None,
+            relieved_look: 0,
             node: None,
             partitions: None,
             epoch: String::new(),
@@ -243,6 +246,9 @@ impl World {
 
     /// Starts the close handshake from our side.
     pub(super) fn close(&mut self, id: ConnectionId, code: CloseCode, now: Now) {
+        if code == CloseCode::Abuse {
+            self.counters.closed_abuse += 1;
+        }
         self.close_with(id, code.number(), code.reason(), CLOSE_MS, now);
     }
 

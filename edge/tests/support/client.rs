@@ -1,9 +1,10 @@
 //! A client that is only a socket: it sends what it is told, however wrong.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use hub_ws::frame::{Opcode, push_masked};
+use socket2::{Domain, Socket, Type};
 
 /// One connection.
 pub struct Client {
@@ -49,6 +50,24 @@ pub enum Frame {
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
         Self::new(TcpStream::connect(address).expect("the node listens"))
+    }
+
+    /// Connects from another address of this host.
+    pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket
+            .bind(&SocketAddr::new(source, 0).into())
+            .expect("127.0.0.0/8 is ours");
+        socket.connect(&address.into()).expect("the node listens");
+        Self::new(socket.into())
+    }
+
+    /// Connects with a receive buffer as small as the kernel allows: who does not read stops the other side soon.
+    pub fn connect_narrow(address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(1).expect("is rounded up");
+        socket.connect(&address.into()).expect("the node listens");
+        Self::new(socket.into())
     }
 
     /// A client on this socket.
@@ -120,6 +139,22 @@ impl Client {
         Reply { status, head, body }
     }
 
+    /// Sends a request and reads its response.
+    pub fn reply_to(&mut self, text: &str) -> Reply {
+        self.write(text.as_bytes());
+        self.reply()
+    }
+
+    /// The next response up to its body.
+    pub fn head(&mut self) -> String {
+        loop {
+            if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                return String::from_utf8(self.buffer.drain(..at + 4).collect()).expect("a head is text");
+            }
+            assert!(self.fill(), "the head is cut");
+        }
+    }
+
     /// True if the node has closed the connection and said nothing more.
     pub fn is_closed(&mut self) -> bool {
         self.buffer.is_empty() && !self.fill()
@@ -150,7 +185,11 @@ impl Client {
                         usize::from(u16::from_be_bytes([self.buffer[2], self.buffer[3]])),
                     ),
                     126 => (4, 0),
-                    127 => panic!("no frame of these tests is that long"),
+                    127 if self.buffer.len() >= 10 => {
+                        let length = self.buffer[2..10].try_into().expect("eight bytes");
+                        (10, usize::try_from(u64::from_be_bytes(length)).expect("fits"))
+                    }
+                    127 => (10, 0),
                     len => (2, usize::from(len)),
                 };
                 need = header + len;
@@ -177,6 +216,14 @@ impl Client {
             other => panic!("{other:?} instead of a text"),
         }
     }
+}
+
+/// A masked frame with any first byte: `FIN RSV1 RSV2 RSV3 opcode`.
+pub fn raw_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    push_masked(&mut bytes, Opcode::Text, payload, [1, 2, 3, 4]);
+    bytes[0] = first;
+    bytes
 }
 
 /// A whole masked text message.

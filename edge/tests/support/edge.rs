@@ -79,6 +79,11 @@ impl Edge {
         std::net::TcpStream::connect(self.listen).ok().map(Client::new)
     }
 
+    /// The public port.
+    pub fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
     /// One request on a connection of its own.
     pub fn request(&self, text: &str) -> Reply {
         let mut client = self.connect();
@@ -153,6 +158,23 @@ impl Edge {
     /// What it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Changes how many descriptors it may have, without touching those that it has.
+    pub fn limit_descriptors(&self, soft: u32) {
+        let status = Command::new("prlimit")
+            .args([format!("--nofile={soft}:"), format!("--pid={}", self.child.id())])
+            .status()
+            .expect("prlimit runs");
+        assert!(status.success(), "prlimit");
+    }
+
+    /// Its resident memory, bytes.
+    pub fn rss_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("is alive");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kib.expect("proc(5) has VmRSS in kB") * 1024
     }
 
     /// The CPU time it has used, in ticks of the kernel.

@@ -11,7 +11,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hub_protocol::{LoginId, UserId};
 use tempfile::TempDir;
 
-const KID: &str = "20260101-00000001";
+/// The name of the key.
+pub const KID: &str = "20260101-00000001";
 /// RFC 8410 §4: what stands before the 32 bytes of an Ed25519 key in its SPKI form.
 const SPKI_PREFIX: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
@@ -62,14 +63,29 @@ impl Keys {
             "iss": "socket-hub", "aud": "socket-hub-edge", "sub": user, "sid": login,
             "jti": "1", "iat": now, "nbf": now, "exp": expires_at,
         });
-        let message = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode(header.to_string()),
-            URL_SAFE_NO_PAD.encode(claims.to_string())
-        );
+        self.sign(&header, &claims)
+    }
+
+    /// Any header and claims with a valid signature.
+    pub fn sign(&self, header: &serde_json::Value, claims: &serde_json::Value) -> String {
+        let message = unsigned(header, claims);
         let signature = self.signing.sign(message.as_bytes());
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
+
+    /// The public key as it lies in the folder.
+    pub fn public_pem(&self) -> Vec<u8> {
+        fs::read(self.folder.path().join("public").join(format!("{KID}.pem"))).expect("was written")
+    }
+}
+
+/// What a signature of a token is over.
+pub fn unsigned(header: &serde_json::Value, claims: &serde_json::Value) -> String {
+    format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header.to_string()),
+        URL_SAFE_NO_PAD.encode(claims.to_string())
+    )
 }
 
 /// Seconds since the Unix epoch.

@@ -116,7 +116,7 @@ impl<'b> Head<'b> {
         };
         // RFC 9112 §3.2: exactly one Host in HTTP/1.1.
         let hosts = head.all("host").count();
-        if hosts > 1 || (hosts == 0 && head.is_http_1_1) {
+        if hosts > 1 || (hosts == 0 && head.is_http_1_1) || !head.all("host").all(is_host) {
             return Err(HeadError::Malformed);
         }
         head.body()?;
@@ -197,6 +197,12 @@ impl<'b> Head<'b> {
     }
 }
 
+/// A name or address and perhaps a port; percent-encoding has no place in either.
+fn is_host(value: &[u8]) -> bool {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(byte);
+    !value.is_empty() && value.iter().all(is_part)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,6 +244,10 @@ mod tests {
                 HeadError::Malformed,
             ),
             ("GET / HTTP/1.1\r\n\r\n", HeadError::Malformed),
+            ("GET / HTTP/1.1\r\nHost:\r\n\r\n", HeadError::Malformed),
+            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", HeadError::Malformed),
+            ("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", HeadError::Malformed),
+            ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", HeadError::Malformed),
             (
                 "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n c\r\n\r\n",
                 HeadError::Malformed,
