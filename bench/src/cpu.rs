@@ -1,4 +1,4 @@
-//! CPU time of a process: `/proc/PID/task/*/schedstat`, nanoseconds, user and system together.
+//! CPU time and memory. CPU time: `/proc/PID/task/*/schedstat`, nanoseconds, user and system together.
 
 use std::fs;
 use std::io;
@@ -27,6 +27,20 @@ pub fn resident(pid: u32) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     Ok(line.and_then(first_number).context("no VmRSS")? * 1024)
+}
+
+/// What the kernel holds for sockets, requests and page tables, bytes: slab, page tables and stacks of the machine.
+pub fn kernel() -> Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let parts = ["Slab:", "PageTables:", "KernelStack:"].map(|name| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(first_number).with_context(|| format!("no {name}"))
+    });
+    let mut sum = 0;
+    for part in parts {
+        sum += part? * 1024;
+    }
+    Ok(sum)
 }
 
 fn first_number(text: &str) -> Option<u64> {

@@ -2,6 +2,8 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -9,6 +11,9 @@ use hub_ws::frame::{Header, Opcode, push_masked};
 use hub_ws::handshake::{read_response, write_request};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 /// What the server speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,6 +120,54 @@ impl Load {
     }
 }
 
+/// Connections that say nothing, plain or under TLS.
+pub struct Idle {
+    server: SocketAddr,
+    path: &'static str,
+    tls: Option<Arc<ClientConfig>>,
+    open: Vec<TcpStream>,
+}
+
+impl Idle {
+    /// None yet. `tls`: a folder whose dev.crt is trusted.
+    pub fn new(server: SocketAddr, path: &'static str, tls: Option<&Path>) -> Result<Self> {
+        let tls = tls.map(trusting).transpose()?;
+        Ok(Self {
+            server,
+            path,
+            tls,
+            open: Vec::new(),
+        })
+    }
+
+    /// Opens more, until there are so many.
+    pub fn grow(&mut self, connections: usize) -> Result<()> {
+        while self.open.len() < connections {
+            let mut stream = TcpStream::connect(self.server).context("cannot connect")?;
+            match &self.tls {
+                None => upgrade(&mut stream, self.path)?,
+                Some(config) => {
+                    let name = ServerName::try_from("localhost")?;
+                    let mut session = ClientConnection::new(Arc::clone(config), name)?;
+                    upgrade(&mut rustls::Stream::new(&mut session, &mut stream), self.path)?;
+                }
+            }
+            self.open.push(stream);
+        }
+        Ok(())
+    }
+}
+
+fn trusting(folder: &Path) -> Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(folder.join("dev.crt"))?)?;
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
 /// A burst fits into an empty socket buffer, nearly always.
 fn write_all(stream: &mut TcpStream, mut bytes: &[u8]) -> Result<()> {
     while !bytes.is_empty() {
@@ -127,7 +180,7 @@ fn write_all(stream: &mut TcpStream, mut bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn upgrade(stream: &mut TcpStream, path: &str) -> Result<()> {
+fn upgrade(stream: &mut (impl Read + Write), path: &str) -> Result<()> {
     let nonce = [7; 16];
     stream.write_all(write_request("bench", path, nonce, None, "").as_bytes())?;
     let mut head = Vec::new();

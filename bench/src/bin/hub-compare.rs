@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! hub-compare echo --edge target/release/hub-edge --keys DIR [--rounds 15] [--seconds 1]
+//! hub-compare memory --edge target/release/hub-edge --keys DIR [--tls DIR]
 //! hub-compare floor --listen 127.0.0.1:9000
 //! ```
 //!
@@ -9,16 +10,20 @@
 //! server's CPU time per message, as a ratio to the floor's of the same round; the medians of the ratios are printed.
 
 #![expect(clippy::print_stdout, reason = "the table is the program's result")]
+#![expect(clippy::cast_precision_loss, reason = "bytes of one machine, for people")]
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
-use hub_bench::load::{Load, Shape, Speech};
+use hub_bench::load::{Idle, Load, Shape, Speech};
 use hub_bench::{cpu, floor};
+
+/// Connections that a shard is made for by default.
+const CAPACITY: f64 = 16_384.0;
 
 #[derive(Parser)]
 #[command(about = "Compares the edge with the least that any server pays")]
@@ -31,6 +36,8 @@ struct Cli {
 enum What {
     /// CPU time per echoed message.
     Echo(Echo),
+    /// Memory per idle connection.
+    Memory(Memory),
     /// The floor by itself.
     Floor {
         /// Where it listens.
@@ -62,6 +69,25 @@ struct Echo {
     /// Connections.
     #[arg(long, default_value_t = 64)]
     connections: usize,
+}
+
+#[derive(Args)]
+struct Memory {
+    /// The program `hub-edge`.
+    #[arg(long)]
+    edge: PathBuf,
+    /// A keys folder; `hub-services config keys DIR` makes one.
+    #[arg(long)]
+    keys: PathBuf,
+    /// Engines of the edge.
+    #[arg(long, value_delimiter = ',', default_value = "io_uring,epoll")]
+    engines: Vec<String>,
+    /// A folder with dev.crt and dev.key for localhost: measure TLS, too.
+    #[arg(long)]
+    tls: Option<PathBuf>,
+    /// Connections at the first and at the second look.
+    #[arg(long, value_delimiter = ',', num_args = 2, default_values_t = [1_000, 15_000])]
+    connections: Vec<usize>,
 }
 
 /// A server under measurement; killed when dropped.
@@ -113,9 +139,9 @@ impl Server {
         })
     }
 
-    fn edge(options: &Echo, engine: &str) -> Result<Self> {
+    fn edge(program: &Path, keys: &Path, engine: &str, tls: Option<&Path>) -> Result<Self> {
         Self::start(engine, Speech::WebSocket("/echo"), |address| {
-            let mut command = Command::new(&options.edge);
+            let mut command = Command::new(program);
             command.args(["--echo", "--shards", "1", "--listen", &address.to_string()]);
             command.args([
                 "--admin",
@@ -123,10 +149,17 @@ impl Server {
                 "--redis",
                 "redis://127.0.0.1:1/",
             ]);
-            command.arg("--keys").arg(&options.keys);
+            command.arg("--keys").arg(keys);
+            if let Some(tls) = tls {
+                command.arg("--tls").arg(tls);
+            }
             for (name, value) in [
                 ("RING__ENGINE", engine),
                 ("LIMITS__MESSAGES_PER_SECOND", "0"),
+                ("LIMITS__BYTES_PER_SECOND", "0"),
+                ("LIMITS__HANDSHAKES_PER_SECOND", "0"),
+                ("LIMITS__PING_MS", "600000"),
+                ("LIMITS__IDLE_MS", "1200000"),
                 ("LIMITS__CONNECTIONS_PER_ADDRESS", "0"),
                 ("DEFLATE__ENABLED", "false"),
             ] {
@@ -154,6 +187,7 @@ fn main() -> Result<()> {
     match Cli::parse().what {
         What::Floor { listen } => floor::echo(listen),
         What::Echo(options) => compare(&options),
+        What::Memory(options) => memory(&options),
     }
 }
 
@@ -164,7 +198,7 @@ fn compare(options: &Echo) -> Result<()> {
     }
     let mut servers = vec![Server::floor()?];
     for engine in &options.engines {
-        servers.push(Server::edge(options, engine)?);
+        servers.push(Server::edge(&options.edge, &options.keys, engine, None)?);
     }
     let length = Duration::from_secs_f64(options.seconds);
     println!(
@@ -205,6 +239,41 @@ fn compare(options: &Echo) -> Result<()> {
                 server.name,
                 spread(cost).1 / 1_000.0,
                 format!("({low:.2}, {high:.2})"),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What the process and the kernel hold more of, per connection, between two numbers of idle connections.
+fn memory(options: &Memory) -> Result<()> {
+    let (few, many) = (options.connections[0], options.connections[1]);
+    let between = f64::from(u32::try_from(many - few)?);
+    println!("{few} and {many} idle connections; bytes per connection");
+    println!(
+        "{:<10} {:<6} {:>10} {:>24} {:>22}",
+        "engine", "TLS", "RSS slope", "RSS with few / capacity", "slab, tables, stacks"
+    );
+    for tls in [None, options.tls.as_deref()]
+        .into_iter()
+        .take(1 + usize::from(options.tls.is_some()))
+    {
+        for engine in &options.engines {
+            let server = Server::edge(&options.edge, &options.keys, engine, tls)?;
+            let mut idle = Idle::new(server.address, "/echo", tls)?;
+            let mut looks = Vec::new();
+            for connections in [few, many] {
+                idle.grow(connections)?;
+                std::thread::sleep(Duration::from_secs(2));
+                looks.push((cpu::resident(server.child.id())?, cpu::kernel()?));
+            }
+            let slope = |from: u64, to: u64| (to as f64 - from as f64) / between;
+            println!(
+                "{engine:<10} {:<6} {:>10.0} {:>24.0} {:>22.0}",
+                if tls.is_some() { "yes" } else { "no" },
+                slope(looks[0].0, looks[1].0),
+                looks[0].0 as f64 / CAPACITY,
+                slope(looks[0].1, looks[1].1),
             );
         }
     }
