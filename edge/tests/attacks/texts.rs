@@ -26,7 +26,7 @@ fn answers(client: &mut Client, text: &str, id: u64) -> usize {
 
 #[test]
 fn a16_texts_that_are_no_request() {
-    let siege = Siege::with_redis(&[
+    let mut siege = Siege::with_redis(&[
         ("LIMITS__MESSAGES_PER_SECOND", "0"),
         ("LIMITS__BYTES_PER_SECOND", "0"),
     ]);
@@ -56,9 +56,16 @@ fn a16_texts_that_are_no_request() {
         format!("{{{}\"id\":1}}", "\"k\":0,".repeat(9_000)),
     ];
     let mut id = 1000;
-    for text in &texts {
-        id += 1;
-        assert_eq!(answers(&mut client, text, id), 1, "{text:.80}: one answer each");
+    // What 64 KiB of brackets cost is a matter of the shard, not of how often or by how many they are sent: the first
+    // round makes the parser's memory grow, two hundred more do not.
+    for round in 0..=200 {
+        for text in &texts {
+            id += 1;
+            assert_eq!(answers(&mut client, text, id), 1, "{text:.80}: one answer each");
+        }
+        if round == 0 {
+            siege.again();
+        }
     }
     // Ten thousand methods that do not exist, and requests spoilt at random.
     for _ in 0..10_000 {
