@@ -140,6 +140,11 @@ impl Idle {
         })
     }
 
+    /// Closes all of them.
+    pub fn drop_all(&mut self) {
+        self.open.clear();
+    }
+
     /// Opens more, until there are so many.
     pub fn grow(&mut self, connections: usize) -> Result<()> {
         while self.open.len() < connections {

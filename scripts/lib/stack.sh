@@ -198,7 +198,7 @@ stack_certificate() {
   [ ! -f "$RUN/tls/dev.crt" ] || return 0
   mkdir -p "$RUN/tls"
   (umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj /CN=localhost \
-    -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1' -keyout "$RUN/tls/dev.key" -out "$RUN/tls/dev.crt" \
+    -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1' -addext basicConstraints=critical,CA:FALSE -keyout "$RUN/tls/dev.key" -out "$RUN/tls/dev.crt" \
     2>>"$RUN/log/tls.log") || { tail -n 5 "$RUN/log/tls.log" >&2; die "no certificate could be made"; }
 }
 

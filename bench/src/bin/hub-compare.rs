@@ -86,7 +86,7 @@ struct Memory {
     #[arg(long)]
     tls: Option<PathBuf>,
     /// Connections at the first and at the second look.
-    #[arg(long, value_delimiter = ',', num_args = 2, default_values_t = [1_000, 15_000])]
+    #[arg(long, num_args = 2, default_values_t = [1_000, 15_000])]
     connections: Vec<usize>,
 }
 
@@ -262,9 +262,13 @@ fn memory(options: &Memory) -> Result<()> {
             let server = Server::edge(&options.edge, &options.keys, engine, tls)?;
             let mut idle = Idle::new(server.address, "/echo", tls)?;
             let mut looks = Vec::new();
+            // The first connections of a process make its allocator take more than it keeps.
+            idle.grow(few)?;
+            idle.drop_all();
             for connections in [few, many] {
-                idle.grow(connections)?;
                 std::thread::sleep(Duration::from_secs(2));
+                idle.grow(connections)?;
+                std::thread::sleep(Duration::from_secs(3));
                 looks.push((cpu::resident(server.child.id())?, cpu::kernel()?));
             }
             let slope = |from: u64, to: u64| (to as f64 - from as f64) / between;
