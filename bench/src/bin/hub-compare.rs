@@ -46,8 +46,9 @@ enum What {
     },
 }
 
+/// The edges to compare.
 #[derive(Args)]
-struct Echo {
+struct Edges {
     /// The program `hub-edge`.
     #[arg(long)]
     edge: PathBuf,
@@ -57,6 +58,12 @@ struct Echo {
     /// Engines of the edge.
     #[arg(long, value_delimiter = ',', default_value = "io_uring,epoll")]
     engines: Vec<String>,
+}
+
+#[derive(Args)]
+struct Echo {
+    #[command(flatten)]
+    edges: Edges,
     /// Rounds of each case.
     #[arg(long, default_value_t = 15)]
     rounds: usize,
@@ -73,15 +80,8 @@ struct Echo {
 
 #[derive(Args)]
 struct Memory {
-    /// The program `hub-edge`.
-    #[arg(long)]
-    edge: PathBuf,
-    /// A keys folder; `hub-services config keys DIR` makes one.
-    #[arg(long)]
-    keys: PathBuf,
-    /// Engines of the edge.
-    #[arg(long, value_delimiter = ',', default_value = "io_uring,epoll")]
-    engines: Vec<String>,
+    #[command(flatten)]
+    edges: Edges,
     /// A folder with dev.crt and dev.key for localhost: measure TLS, too.
     #[arg(long)]
     tls: Option<PathBuf>,
@@ -139,9 +139,9 @@ impl Server {
         })
     }
 
-    fn edge(program: &Path, keys: &Path, engine: &str, tls: Option<&Path>) -> Result<Self> {
+    fn edge(edges: &Edges, engine: &str, tls: Option<&Path>) -> Result<Self> {
         Self::start(engine, Speech::WebSocket("/echo"), |address| {
-            let mut command = Command::new(program);
+            let mut command = Command::new(&edges.edge);
             command.args(["--echo", "--shards", "1", "--listen", &address.to_string()]);
             command.args([
                 "--admin",
@@ -149,7 +149,7 @@ impl Server {
                 "--redis",
                 "redis://127.0.0.1:1/",
             ]);
-            command.arg("--keys").arg(keys);
+            command.arg("--keys").arg(&edges.keys);
             if let Some(tls) = tls {
                 command.arg("--tls").arg(tls);
             }
@@ -197,8 +197,8 @@ fn compare(options: &Echo) -> Result<()> {
         core_affinity::set_for_current(*core);
     }
     let mut servers = vec![Server::floor()?];
-    for engine in &options.engines {
-        servers.push(Server::edge(&options.edge, &options.keys, engine, None)?);
+    for engine in &options.edges.engines {
+        servers.push(Server::edge(&options.edges, engine, None)?);
     }
     let length = Duration::from_secs_f64(options.seconds);
     println!(
@@ -258,8 +258,8 @@ fn memory(options: &Memory) -> Result<()> {
         .into_iter()
         .take(1 + usize::from(options.tls.is_some()))
     {
-        for engine in &options.engines {
-            let server = Server::edge(&options.edge, &options.keys, engine, tls)?;
+        for engine in &options.edges.engines {
+            let server = Server::edge(&options.edges, engine, tls)?;
             let mut idle = Idle::new(server.address, "/echo", tls)?;
             let mut looks = Vec::new();
             // The first connections of a process make its allocator take more than it keeps.
