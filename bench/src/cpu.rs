@@ -22,6 +22,22 @@ pub fn of_process(pid: u32) -> Result<u64> {
     Ok(sum)
 }
 
+/// The calling thread, as [`of_thread`] knows it.
+pub fn this_thread() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
+}
+
+/// Nanoseconds that a thread of this process has run.
+pub fn of_thread(thread: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/self/task/{thread}/schedstat"))?;
+    first_number(&text).context("no schedstat")
+}
+
+/// Nanoseconds that the calling thread has run.
+pub fn of_this_thread() -> Result<u64> {
+    of_thread(this_thread())
+}
+
 /// Resident memory of a process, bytes.
 pub fn resident(pid: u32) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! hub-compare echo --edge target/release/hub-edge --keys DIR [--rounds 15] [--seconds 1]
+//! hub-compare deliver [--receivers 1000] [--rounds 15]
 //! hub-compare memory --edge target/release/hub-edge --keys DIR [--tls DIR]
 //! hub-compare floor --listen 127.0.0.1:9000
 //! ```
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use hub_bench::deliver::{Deliverer, Floor, OneShard, Sink};
 use hub_bench::load::{Idle, Load, Shape, Speech};
 use hub_bench::{cpu, floor};
 
@@ -36,6 +38,18 @@ struct Cli {
 enum What {
     /// CPU time per echoed message.
     Echo(Echo),
+    /// CPU time per delivery of one event to many receivers.
+    Deliver {
+        /// Receivers.
+        #[arg(long, default_value_t = 1_000)]
+        receivers: usize,
+        /// Rounds of each case.
+        #[arg(long, default_value_t = 15)]
+        rounds: usize,
+        /// Bytes of an event.
+        #[arg(long, default_value_t = 128)]
+        bytes: usize,
+    },
     /// Memory per idle connection.
     Memory(Memory),
     /// The floor by itself.
@@ -187,6 +201,11 @@ fn main() -> Result<()> {
     match Cli::parse().what {
         What::Floor { listen } => floor::echo(listen),
         What::Echo(options) => compare(&options),
+        What::Deliver {
+            receivers,
+            rounds,
+            bytes,
+        } => deliver(receivers, rounds, bytes),
         What::Memory(options) => memory(&options),
     }
 }
@@ -239,6 +258,48 @@ fn compare(options: &Echo) -> Result<()> {
                 server.name,
                 spread(cost).1 / 1_000.0,
                 format!("({low:.2}, {high:.2})"),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A shard in this process beside a loop of sends.
+fn deliver(receivers: usize, rounds: usize, bytes: usize) -> Result<()> {
+    println!("{receivers} receivers, {bytes} bytes, {rounds} rounds");
+    println!(
+        "{:<8} {:>6} {:>17} {:>8} {:>20}",
+        "server", "burst", "CPU µs/delivery", "ratio", "(lowest, highest)"
+    );
+    let sink = Sink::start()?;
+    for burst in [1, 16] {
+        let mut servers: [(&str, Box<dyn Deliverer>); 2] = [
+            ("floor", Box::new(Floor::open(&sink, receivers, burst, bytes)?)),
+            ("edge", Box::new(OneShard::open(&sink, receivers, burst, bytes)?)),
+        ];
+        let mut costs = [Vec::new(), Vec::new()];
+        let deliveries = f64::from(u32::try_from(receivers * burst)?);
+        for round in 0..=rounds {
+            for place in 0..servers.len() {
+                let at = (place + round) % servers.len();
+                let spent = servers[at].1.deliver(&sink)? as f64 / deliveries;
+                // The first round warms up.
+                if round > 0 {
+                    costs[at].push(spent);
+                }
+            }
+        }
+        for ((name, _), cost) in servers.iter().zip(&costs) {
+            let ratios: Vec<f64> = cost
+                .iter()
+                .zip(&costs[0])
+                .map(|(own, floor)| own / floor)
+                .collect();
+            let (low, middle, high) = spread(&ratios);
+            let micros = spread(cost).1 / 1_000.0;
+            println!(
+                "{name:<8} {burst:>6} {micros:>17.3} {middle:>8.3} {:>20}",
+                format!("({low:.2}, {high:.2})")
             );
         }
     }
