@@ -30,7 +30,7 @@ impl World {
             return;
         };
         connection.heard_ms = now.ms;
-        if connection.is_deaf || (!connection.closing.is_open() && connection.is_ending) {
+        if !connection.closing.is_open() && connection.is_ending {
             return;
         }
         let spent = connection
@@ -65,9 +65,6 @@ impl World {
                 }
                 Err(error) => {
                     self.fail(id, error.close_code(), &error.to_string(), now);
-                    if let Some(connection) = self.table.find(id) {
-                        connection.is_deaf = true;
-                    }
                     break;
                 }
             }

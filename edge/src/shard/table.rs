@@ -64,8 +64,6 @@ pub(super) struct Connection {
     pub(super) closing: Closing,
     /// The close frames are exchanged: ends when the rest is sent.
     pub(super) is_ending: bool,
-    /// The peer broke the protocol: what still comes of it is thrown away.
-    pub(super) is_deaf: bool,
     /// Handed to the ring for closing; the row stays until the ring releases the slot.
     pub(super) is_ended: bool,
     /// The kernel took no more; waits for a writable notice.
@@ -105,7 +103,6 @@ impl Connection {
             state,
             closing: Closing::Open,
             is_ending: false,
-            is_deaf: false,
             is_ended: false,
             is_blocked: false,
             is_touched: false,

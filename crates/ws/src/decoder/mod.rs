@@ -85,7 +85,8 @@ impl Decoder {
     /// With an `inflater` permessage-deflate was negotiated: compressed messages are inflated there and handed out
     /// from there, bounded by `message_bytes_max` too.
     ///
-    /// After an error the connection is to be failed; the decoder must not be used again.
+    /// After an error the connection is to be failed. What is decoded behind it means nothing but for the peer's close
+    /// frame, with which the connection can end at once.
     pub fn decode<'a>(
         &'a mut self,
         buffer: &'a mut [u8],
