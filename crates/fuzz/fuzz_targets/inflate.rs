@@ -24,7 +24,9 @@ fuzz_target!(|data: &[u8]| {
 
 /// As a client would read it from the wire.
 fn inflate(payload: &[u8]) -> Option<Vec<u8>> {
-    let mut frame = Header::server_deflated(Opcode::Binary, payload.len()).as_slice().to_vec();
+    let mut frame = Header::server_deflated(Opcode::Binary, payload.len())
+        .as_slice()
+        .to_vec();
     frame.extend_from_slice(payload);
     let mut inflater = Inflater::default();
     let mut decoder = Decoder::new(Role::Client);
