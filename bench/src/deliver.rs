@@ -14,12 +14,12 @@ use anyhow::{Context, Result, anyhow, ensure};
 use bytes::Bytes;
 use hub_edge::admission::Gate;
 use hub_edge::auth::{Caller, Verifier};
-use hub_edge::bucket::Rate;
+use hub_edge::config::{Config, Overrides};
 use hub_edge::counters::SharedCounters;
 use hub_edge::mailbox::{BackboneEnd, MailboxEnd, Offer, ToBackbone, ToShard, mailbox};
 use hub_edge::memory::Memory;
-use hub_edge::shard::{Agreed, DeflateSettings, Mode, Shard, ShardSettings};
-use hub_edge::uplink::UplinkLimits;
+use hub_edge::node;
+use hub_edge::shard::{Agreed, Mode, Shard, ShardSettings};
 use hub_protocol::batch::downlink::{DownlinkWriter, EntryKind, Target};
 use hub_protocol::partition::Partitions;
 use hub_protocol::seal::Sealer;
@@ -255,7 +255,7 @@ async fn serve(mail: MailboxEnd, handed: Receiver<TcpStream>) -> Result<()> {
     let memory = Memory::new(0);
     let gate = Gate::new(0, 0, Arc::clone(&memory));
     let shard = Shard::new(
-        settings(&memory),
+        settings(&memory)?,
         Arc::new(Verifier::new(HashMap::new(), 5)),
         Arc::new(Sealer::new([("k".to_owned(), vec![1; 32])])?),
         mail,
@@ -296,37 +296,14 @@ async fn serve(mail: MailboxEnd, handed: Receiver<TcpStream>) -> Result<()> {
     Ok(())
 }
 
-fn settings(memory: &Arc<Memory>) -> ShardSettings {
-    let unlimited = Rate {
-        per_second: 0,
-        burst: 0,
-    };
-    ShardSettings {
-        index: 0,
-        ring: hub_ring::Config::default(),
-        uplink: UplinkLimits {
-            batch_envelopes_max: 1024,
-            batch_bytes_max: 262_144,
-            pending_bytes_max: 1 << 24,
-        },
-        message_bytes_max: 65_536,
-        outbound_bytes_max: 262_144,
-        outbound_shard_bytes_max: 1 << 26,
-        deflate: DeflateSettings {
-            enabled: false,
-            level: 2,
-            bytes_min: 512,
-        },
-        rate: unlimited,
-        byte_rate: unlimited,
-        memory: Arc::clone(memory),
-        message: Duration::ZERO,
-        session_open: Duration::from_mins(10),
+/// The defaults, but for deadlines of clients that say nothing.
+fn settings(memory: &Arc<Memory>) -> Result<ShardSettings> {
+    let config = Config::load(None, &Overrides::default())?;
+    Ok(ShardSettings {
         ping: Duration::from_mins(10),
         idle: Duration::from_mins(20),
-        call_wait: Duration::from_secs(10),
-        drain: Duration::from_millis(100),
-    }
+        ..node::settings(0, &config, memory)
+    })
 }
 
 /// Binds this thread to a core, if there is that many.

@@ -214,7 +214,8 @@ async fn shard(
     Ok(())
 }
 
-fn settings(index: u16, config: &Config, memory: &Arc<Memory>) -> ShardSettings {
+/// What a shard is told of the node's configuration.
+pub fn settings(index: u16, config: &Config, memory: &Arc<Memory>) -> ShardSettings {
     let limits = &config.limits;
     ShardSettings {
         index,

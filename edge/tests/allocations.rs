@@ -12,12 +12,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use hub_edge::admission::Gate;
 use hub_edge::auth::{Caller, Verifier};
-use hub_edge::bucket::Rate;
+use hub_edge::config::{Config, Overrides};
 use hub_edge::counters::SharedCounters;
 use hub_edge::mailbox::{MailboxEnd, Offer, ToBackbone, ToShard, mailbox};
 use hub_edge::memory::Memory;
-use hub_edge::shard::{Agreed, DeflateSettings, Mode, Shard, ShardSettings};
-use hub_edge::uplink::UplinkLimits;
+use hub_edge::node;
+use hub_edge::shard::{Agreed, Mode, Shard, ShardSettings};
 use hub_protocol::batch::downlink::{DownlinkWriter, EntryKind, Target};
 use hub_protocol::partition::Partitions;
 use hub_protocol::seal::Sealer;
@@ -36,36 +36,13 @@ const IN_FLIGHT: usize = 16;
 const WARM_UP: usize = 200;
 const ROUNDS: usize = 500;
 
+/// The defaults, but for deadlines of clients that say nothing.
 fn settings(memory: &Arc<Memory>) -> ShardSettings {
-    let unlimited = Rate {
-        per_second: 0,
-        burst: 0,
-    };
+    let config = Config::load(None, &Overrides::default()).expect("the defaults are valid");
     ShardSettings {
-        index: 0,
-        ring: hub_ring::Config::default(),
-        uplink: UplinkLimits {
-            batch_envelopes_max: 1024,
-            batch_bytes_max: 262_144,
-            pending_bytes_max: 1 << 24,
-        },
-        message_bytes_max: 65_536,
-        outbound_bytes_max: 262_144,
-        outbound_shard_bytes_max: 1 << 26,
-        deflate: DeflateSettings {
-            enabled: false,
-            level: 2,
-            bytes_min: 512,
-        },
-        rate: unlimited,
-        byte_rate: unlimited,
-        memory: Arc::clone(memory),
-        message: Duration::ZERO,
-        session_open: Duration::from_mins(10),
         ping: Duration::from_mins(10),
         idle: Duration::from_mins(20),
-        call_wait: Duration::from_secs(10),
-        drain: Duration::from_millis(100),
+        ..node::settings(0, &config, memory)
     }
 }
 
