@@ -13,7 +13,7 @@ use crate::gather::PIECES_MAX;
 use crate::segment::Piece;
 use crate::state::State;
 use crate::stats::Stats;
-use crate::table::{ConnectionId, POLL_OUT, Phase};
+use crate::table::{ConnectionId, POLL_OUT, Phase, SHUTDOWN};
 use crate::uring::Uring;
 use crate::wake::WakeHandle;
 
@@ -306,6 +306,20 @@ impl Ring {
             Kernel::IoUring(uring) => uring.await_writable(&mut self.state, id),
             Kernel::Epoll(epoll) => epoll.await_writable(&mut self.state, id),
         }
+    }
+
+    /// Ends our direction once everything before it was sent: the peer reads it and then the end, and goes on being
+    /// read until [`close`](Self::close). Once per connection.
+    pub fn shutdown(&mut self, id: ConnectionId) -> io::Result<()> {
+        let Some(row) = self.state.find_open(id) else {
+            return Ok(());
+        };
+        row.pending |= SHUTDOWN;
+        match &mut self.kernel {
+            Kernel::IoUring(uring) => uring.shutdown(&mut self.state, id)?,
+            Kernel::Epoll(epoll) => epoll.shutdown(&mut self.state, id),
+        }
+        Ok(())
     }
 
     /// Closes the connection; bytes that were not received are lost and make the kernel reset it. The slot comes

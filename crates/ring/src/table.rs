@@ -29,6 +29,7 @@ pub(crate) enum Phase {
 pub(crate) const POLL_IN: u8 = 1;
 pub(crate) const POLL_OUT: u8 = 2;
 pub(crate) const CLOSE: u8 = 4;
+pub(crate) const SHUTDOWN: u8 = 8;
 /// The slot stands in the readable list.
 const LISTED: u8 = 1;
 /// Bytes may be waiting.
@@ -44,7 +45,7 @@ const ENDED: u8 = 16;
 pub(crate) struct Row {
     generation: u32,
     phase: Phase,
-    /// Bits of [`POLL_IN`], [`POLL_OUT`], [`CLOSE`].
+    /// Bits of [`POLL_IN`], [`POLL_OUT`], [`CLOSE`], [`SHUTDOWN`].
     pub(crate) pending: u8,
     reading: u8,
 }

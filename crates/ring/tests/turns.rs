@@ -35,6 +35,7 @@ on_each_engine! {
     a_dropped_ring_closes_its_connections,
     an_end_right_behind_bytes_is_seen,
     an_end_is_told_once,
+    a_peer_that_still_talks_reads_everything_before_our_end,
     a_full_receiver_and_its_loss_are_reported,
 }
 
@@ -252,6 +253,40 @@ fn closing_releases_the_slot_once_and_the_peer_sees_the_end(engine: Engine) {
     }
     released.append(&mut ready.released);
     assert_eq!(released, [id(2)]);
+}
+
+fn a_peer_that_still_talks_reads_everything_before_our_end(engine: Engine) {
+    let (mut ring, listener) = (ring(engine, 1), listener());
+    let mut peer = attach(&mut ring, &listener, id(0));
+    // Bytes that nobody has received: closing now would reset the connection, and with it what was sent last.
+    peer.write_all(b"unheard").unwrap();
+    let mut writer = SegmentWriter::new(1024);
+    let piece = writer.append(&[b"goodbye"]);
+    assert_eq!(ring.send(id(0), &[piece]).unwrap(), 1);
+    ring.flush(|_, short| panic!("{short:?}")).unwrap();
+    ring.shutdown(id(0)).unwrap();
+    let mut said = String::new();
+    let reader = std::thread::spawn(move || {
+        peer.read_to_string(&mut said).unwrap();
+        // Still heard: only one direction has ended.
+        peer.write_all(b"heard").unwrap();
+        said
+    });
+    let (mut heard, mut ended) = (Vec::new(), false);
+    turn_until(&mut ring, |ring, _| {
+        for (_, got) in receive(ring) {
+            match got {
+                Got::Bytes(bytes) => heard.extend(bytes),
+                Got::Eof => ended = true,
+                Got::Error(number) => panic!("error {number}"),
+            }
+        }
+        ended
+    });
+    assert_eq!(reader.join().unwrap(), "goodbye");
+    assert_eq!(heard, b"unheardheard");
+    ring.close(id(0)).unwrap();
+    turn_until(&mut ring, |_, ready| !ready.released.is_empty());
 }
 
 fn a_slot_is_refused_until_it_is_released_and_then_carries_a_stranger(engine: Engine) {

@@ -303,6 +303,9 @@ impl Core {
     }
 
     fn end_connections(&mut self) -> Result<(), ShardError> {
+        while let Some(id) = self.world.half_ends.pop() {
+            self.ring.shutdown(id)?;
+        }
         while let Some(id) = self.world.ends.pop() {
             self.ring.close(id)?;
         }

@@ -18,7 +18,7 @@ use hub_protocol::api::event::{Event, MIGRATE, MigrateData};
 use hub_ring::ConnectionId;
 
 use super::Now;
-use super::table::{Connection, Row, State};
+use super::table::{Connection, Ending, Row, State};
 use super::world::World;
 use crate::outbound::Class;
 
@@ -185,7 +185,7 @@ impl World {
         if connection.is_blocked || connection.outbound.is_empty() {
             self.end(id);
         } else {
-            connection.is_ending = true;
+            connection.ending = Ending::WhenSent;
             self.touch(id);
         }
     }

@@ -12,7 +12,7 @@ use hub_ws::{Action, Decoder, Event as CloseEvent, Item, Role};
 
 use super::Now;
 use super::call::{Answer, Call};
-use super::table::{Row, State};
+use super::table::{Ending, Row, State};
 use super::world::{CLOSE_MS, World};
 use crate::auth::Caller;
 use crate::bucket::Verdict;
@@ -30,7 +30,7 @@ impl World {
             return;
         };
         connection.heard_ms = now.ms;
-        if !connection.closing.is_open() && connection.is_ending {
+        if connection.ending != Ending::No {
             return;
         }
         let spent = connection
@@ -133,7 +133,7 @@ impl World {
 
     pub(super) fn end_when_sent(&mut self, id: ConnectionId, now: Now) {
         if let Some(connection) = self.table.find(id) {
-            connection.is_ending = true;
+            connection.ending = Ending::WhenSent;
             // A peer that does not read our last frame has as long as for any close.
             connection.since_ms = now.ms;
             self.wheel.enter(id, now.ms + CLOSE_MS);

@@ -47,6 +47,19 @@ pub(super) enum State {
     Open,
 }
 
+/// How the TCP connection ends. From `WhenSent` on, what the peer says is discarded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ending {
+    /// Not yet.
+    No,
+    /// The close frames are exchanged: both directions end when the rest is sent.
+    WhenSent,
+    /// The peer broke the protocol: our direction ends when our close frame is sent.
+    HalfWhenSent,
+    /// Our direction has ended; the peer's end or the deadline is the end.
+    Half,
+}
+
 /// One WebSocket.
 #[derive(Debug)]
 #[expect(
@@ -62,8 +75,7 @@ pub(super) struct Connection {
     pub(super) counted_bytes: usize,
     pub(super) state: State,
     pub(super) closing: Closing,
-    /// The close frames are exchanged: ends when the rest is sent.
-    pub(super) is_ending: bool,
+    pub(super) ending: Ending,
     /// Handed to the ring for closing; the row stays until the ring releases the slot.
     pub(super) is_ended: bool,
     /// The kernel took no more; waits for a writable notice.
@@ -102,7 +114,7 @@ impl Connection {
             counted_bytes: 0,
             state,
             closing: Closing::Open,
-            is_ending: false,
+            ending: Ending::No,
             is_ended: false,
             is_blocked: false,
             is_touched: false,

@@ -4,7 +4,7 @@
 use hub_ring::{ConnectionId, Piece, SegmentWriter};
 
 use super::Now;
-use super::table::Connection;
+use super::table::{Connection, Ending};
 use super::world::World;
 use crate::outbound::Outbound;
 use crate::tls::{RECORD_BYTES_MAX, Session, TlsError};
@@ -118,7 +118,7 @@ impl World {
         }
     }
 
-    /// Everything was sent: ends the connection, under TLS after the alert that says so.
+    /// Everything was sent: ends the connection, or our half of it, under TLS after the alert that says so.
     pub(super) fn finish(&mut self, id: ConnectionId) {
         let writer = &mut self.writer;
         if let Some(tls) = self.table.find(id).and_then(|connection| connection.tls.as_mut())
@@ -130,6 +130,12 @@ impl World {
                 return self.touch(id);
             }
         }
-        self.end(id);
+        match self.table.find(id) {
+            Some(connection) if connection.ending == Ending::HalfWhenSent => {
+                connection.ending = Ending::Half;
+                self.half_ends.push(id);
+            }
+            _ => self.end(id),
+        }
     }
 }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::call::failure;
 use super::drain::Drain;
 use super::fanout::Text;
-use super::table::{State, Table};
+use super::table::{Ending, State, Table};
 use super::tls::Scratch;
 use super::{Now, ShardSettings};
 use crate::auth::{Caller, Verifier};
@@ -47,6 +47,8 @@ pub(super) struct World {
     pub(super) touched: Vec<ConnectionId>,
     /// Connections that end with this turn.
     pub(super) ends: Vec<ConnectionId>,
+    /// Connections whose sending direction ends with this turn.
+    pub(super) half_ends: Vec<ConnectionId>,
     pub(super) to_backbone: VecDeque<ToBackbone>,
     /// Some fast connection has much to send: send before the next entry.
     pub(super) has_pressure: bool,
@@ -86,6 +88,7 @@ impl World {
             counters: Counters::default(),
             touched: Vec::new(),
             ends: Vec::new(),
+            half_ends: Vec::new(),
             to_backbone: VecDeque::new(),
             has_pressure: false,
             waiting_bytes: 0,
@@ -207,7 +210,7 @@ impl World {
         let bytes = connection.waiting_bytes();
         self.waiting_bytes = self.waiting_bytes + bytes - connection.counted_bytes;
         connection.counted_bytes = bytes;
-        if connection.is_ending && bytes == 0 {
+        if bytes == 0 && matches!(connection.ending, Ending::WhenSent | Ending::HalfWhenSent) {
             self.finish(id);
             return;
         }
@@ -254,14 +257,16 @@ impl World {
 
     /// Fails a connection whose peer broke RFC 6455 (§7.1.7): says why and ends soon.
     pub(super) fn fail(&mut self, id: ConnectionId, code: u16, reason: &str, now: Now) {
-        if self
-            .table
-            .find(id)
-            .is_some_and(|connection| connection.closing.is_open())
-        {
+        let Some(connection) = self.table.find(id) else {
+            return;
+        };
+        if connection.closing.is_open() {
+            // Nothing that such a peer says counts any more, its close frame included: it gets the end right behind
+            // ours. Ended at once, what it sent meanwhile would reset the connection, and with it our frame.
+            connection.ending = Ending::HalfWhenSent;
             self.counters.closed_protocol += 1;
+            self.close_with(id, code, reason, FAIL_MS, now);
         }
-        self.close_with(id, code, reason, FAIL_MS, now);
     }
 
     fn close_with(&mut self, id: ConnectionId, code: u16, reason: &str, within_ms: u64, now: Now) {

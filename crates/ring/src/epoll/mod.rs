@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::gather::Gather;
 use crate::segment::Piece;
 use crate::state::State;
-use crate::table::{CLOSE, ConnectionId, POLL_OUT};
+use crate::table::{CLOSE, ConnectionId, POLL_OUT, SHUTDOWN};
 use crate::wake::WakeHandle;
 use sys::{Event, Set};
 
@@ -130,6 +130,14 @@ impl Epoll {
     pub(crate) fn await_writable(&mut self, state: &mut State, id: ConnectionId) -> io::Result<()> {
         state.stats.enters += 1;
         self.set.modify(self.socket(id), READS | WRITES, name(id))
+    }
+
+    /// Ends our direction.
+    pub(crate) fn shutdown(&mut self, state: &mut State, id: ConnectionId) {
+        state.stats.enters += 1;
+        // An error says that the connection is broken already, which its events say too.
+        let _ = sys::shutdown(self.socket(id));
+        state.rows[id.slot as usize].pending &= !SHUTDOWN;
     }
 
     /// Takes the socket out of the set and closes it; the next reap gives its slot back.

@@ -126,6 +126,16 @@ pub(super) fn send_pieces(socket: BorrowedFd<'_>, gather: &mut Gather, pieces: &
     })
 }
 
+/// Ends our direction: the peer reads what was sent, and then the end.
+pub(super) fn shutdown(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no argument points to memory.
+    let result = unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// What a call returned, errors as negative numbers as io_uring writes them.
 fn result_of(mut call: impl FnMut() -> isize) -> i32 {
     loop {

@@ -4,7 +4,7 @@ use io_uring::cqueue;
 
 use super::tag::{Tag, split_user_data};
 use crate::state::State;
-use crate::table::{CLOSE, ConnectionId, GENERATION_MASK, POLL_IN, POLL_OUT, Phase};
+use crate::table::{CLOSE, ConnectionId, GENERATION_MASK, POLL_IN, POLL_OUT, Phase, SHUTDOWN};
 
 /// A poll that reports one of these reports nothing after it.
 const END_EVENTS: i32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as i32;
@@ -56,6 +56,7 @@ pub(super) fn apply(state: &mut State, rearm: &mut Vec<u32>, completion: &cqueue
             state.short.push((id, result));
         }
         Tag::Close => row.pending &= !CLOSE,
+        Tag::Shutdown => row.pending &= !SHUTDOWN,
         Tag::Cancel | Tag::Receive => {}
     }
     state.try_release(slot);

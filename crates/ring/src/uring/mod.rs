@@ -195,6 +195,14 @@ impl Uring {
         self.push(state, &entry)
     }
 
+    /// Ends our direction. The kernel does it on a thread of its own; the slot stays ours until it has.
+    pub(crate) fn shutdown(&mut self, state: &mut State, id: ConnectionId) -> io::Result<()> {
+        let entry = opcode::Shutdown::new(Fixed(id.slot), libc::SHUT_WR)
+            .build()
+            .user_data(user_data(Tag::Shutdown, id.slot, id.generation));
+        self.push(state, &entry)
+    }
+
     /// Removes the polls that are `pending` and closes the registered descriptor.
     pub(crate) fn close(&mut self, state: &mut State, id: ConnectionId, pending: u8) -> io::Result<()> {
         // Polls are removed by their user data: removing by descriptor would search all requests.

@@ -12,6 +12,7 @@ pub(crate) enum Tag {
     Send = 4,
     Close = 5,
     Cancel = 6,
+    Shutdown = 7,
 }
 
 /// `tag (8 bits) | generation (24) | slot (32)`.
@@ -29,6 +30,7 @@ pub(crate) fn split_user_data(data: u64) -> Option<(Tag, u32, u32)> {
         4 => Tag::Send,
         5 => Tag::Close,
         6 => Tag::Cancel,
+        7 => Tag::Shutdown,
         _ => return None,
     };
     Some((
@@ -51,6 +53,7 @@ mod tests {
             Tag::Send,
             Tag::Close,
             Tag::Cancel,
+            Tag::Shutdown,
         ] {
             let data = user_data(tag, u32::MAX - 1, 0xFFAB_CDEF);
             assert_eq!(split_user_data(data), Some((tag, u32::MAX - 1, 0x00AB_CDEF)));

@@ -85,8 +85,7 @@ impl Decoder {
     /// With an `inflater` permessage-deflate was negotiated: compressed messages are inflated there and handed out
     /// from there, bounded by `message_bytes_max` too.
     ///
-    /// After an error the connection is to be failed. What is decoded behind it means nothing but for the peer's close
-    /// frame, with which the connection can end at once.
+    /// After an error the connection is to be failed; what is decoded behind it means nothing.
     pub fn decode<'a>(
         &'a mut self,
         buffer: &'a mut [u8],
