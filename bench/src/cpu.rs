@@ -43,7 +43,9 @@ pub fn sleeps(pid: u32) -> Result<u64> {
         let line = text
             .lines()
             .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        sum += line.and_then(first_number).context("no voluntary_ctxt_switches")?;
+        sum += line
+            .and_then(first_number)
+            .context("no voluntary_ctxt_switches")?;
     }
     Ok(sum)
 }

@@ -1,5 +1,6 @@
 //! Servers of echo: `hub-edge` on an engine, and the floor. Each on the first core, as a process of its own.
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -33,6 +34,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// What it speaks.
     pub speech: Speech,
+    /// The operators' port, if it has one.
+    admin: Option<SocketAddr>,
     child: Child,
 }
 
@@ -68,6 +71,7 @@ impl Server {
             child,
             address,
             speech,
+            admin: None,
         };
         for _ in 0..2400 {
             if TcpStream::connect(address).is_ok() {
@@ -96,9 +100,10 @@ impl Server {
     /// The edge with one shard, which pins itself, and no limits of rates.
     pub fn edge(edges: &Edges, engine: &str, tls: Option<&Path>, wrapper: &[String]) -> Result<Self> {
         let speech = Speech::WebSocket("/echo");
-        Self::start(engine, speech, wrapper, &edges.edge, |command, address| {
+        let admin = free_address()?;
+        let mut server = Self::start(engine, speech, wrapper, &edges.edge, |command, address| {
             command.args(["--echo", "--shards", "1", "--listen", &address.to_string()]);
-            command.args(["--admin", &free_address()?.to_string()]);
+            command.args(["--admin", &admin.to_string()]);
             command.args(["--redis", "redis://127.0.0.1:1/"]);
             command.arg("--keys").arg(&edges.keys);
             if let Some(tls) = tls {
@@ -117,7 +122,23 @@ impl Server {
                 command.env(format!("HUB_EDGE__{name}"), value);
             }
             Ok(())
-        })
+        })?;
+        server.admin = Some(admin);
+        Ok(server)
+    }
+
+    /// What `/metrics` says of a gauge or counter of its first shard.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let mut stream = TcpStream::connect(self.admin.context("the floor counts nothing")?)?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.and_then(|line| line.rsplit(' ').next());
+        value
+            .with_context(|| format!("no {name}"))?
+            .parse()
+            .context("no number")
     }
 
     /// Its process.

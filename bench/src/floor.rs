@@ -79,13 +79,11 @@ pub fn echo(listen: SocketAddr, order: Order) -> Result<()> {
     }
 }
 
-fn send_all(
-    connections: &mut [Option<TcpStream>],
-    answers: &mut Vec<(usize, usize, usize)>,
-    buffer: &[u8],
-) {
+fn send_all(connections: &mut [Option<TcpStream>], answers: &mut Vec<(usize, usize, usize)>, buffer: &[u8]) {
     for (id, start, end) in answers.drain(..) {
-        let Some(place) = connections.get_mut(id) else { continue };
+        let Some(place) = connections.get_mut(id) else {
+            continue;
+        };
         let answer = buffer.get(start..end).unwrap_or_default();
         if place
             .as_mut()

@@ -86,7 +86,7 @@ impl OneShard {
         let sessions = self.targets.len();
         while self.targets.len() == sessions {
             self.backbone.wake();
-            thread::yield_now();
+            thread::sleep(Duration::from_micros(50));
             self.backbone.take(&mut items);
             for item in items.drain(..) {
                 if let ToBackbone::Register { user, address, .. } = item {

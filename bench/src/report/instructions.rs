@@ -34,7 +34,10 @@ pub struct Instructions {
 
 /// Floor and edges, one after the other: counts do not depend on the machine's other work.
 pub fn run(options: &Instructions) -> Result<()> {
-    println!("{:<10} {:<12} {:>10} {:>14}", "what", "server", "at once", "instructions");
+    println!(
+        "{:<10} {:<12} {:>10} {:>14}",
+        "what", "server", "at once", "instructions"
+    );
     let kinds = [Kind::Floor, Kind::IoUring, Kind::Epoll];
     let kinds = kinds.into_iter().filter(|kind| {
         let name = kind.name();
@@ -50,7 +53,9 @@ pub fn run(options: &Instructions) -> Result<()> {
 fn table(options: &Instructions, kinds: impl Iterator<Item = Kind>, out: &Path) -> Result<()> {
     for kind in kinds {
         for at_once in [1, 16] {
-            let per_message = slope(options.messages, |messages| echo(options, kind, at_once, messages, out))?;
+            let per_message = slope(options.messages, |messages| {
+                echo(options, kind, at_once, messages, out)
+            })?;
             print("message", kind, at_once, per_message);
         }
         for at_once in [1, 16] {
@@ -64,14 +69,20 @@ fn table(options: &Instructions, kinds: impl Iterator<Item = Kind>, out: &Path) 
 }
 
 fn print(what: &str, kind: Kind, at_once: usize, instructions: f64) {
-    println!("{what:<10} {:<12} {at_once:>10} {instructions:>14.0}", kind.name());
+    println!(
+        "{what:<10} {:<12} {at_once:>10} {instructions:>14.0}",
+        kind.name()
+    );
 }
 
 /// Instructions of each more, from a count of instructions and what they were for.
 fn slope(count: u64, mut run: impl FnMut(u64) -> Result<(u64, u64)>) -> Result<f64> {
     let (few, few_done) = run(count)?;
     let (many, many_done) = run(count * 2)?;
-    ensure!(many > few && many_done > few_done, "more work takes more instructions");
+    ensure!(
+        many > few && many_done > few_done,
+        "more work takes more instructions"
+    );
     Ok((many - few) as f64 / (many_done - few_done) as f64)
 }
 
@@ -79,7 +90,10 @@ fn slope(count: u64, mut run: impl FnMut(u64) -> Result<(u64, u64)>) -> Result<f
 fn counting(out: &Path) -> Vec<String> {
     vec![
         "valgrind".to_owned(),
+        "--quiet".to_owned(),
         "--tool=callgrind".to_owned(),
+        // Or the thread that plays the backbone would keep the shard from running.
+        "--fair-sched=yes".to_owned(),
         format!("--callgrind-out-file={}", out.display()),
     ]
 }
@@ -94,7 +108,13 @@ fn total(out: &Path) -> Result<u64> {
 }
 
 /// Instructions, and the messages that they were for.
-fn echo(options: &Instructions, kind: Kind, in_flight: usize, messages: u64, out: &Path) -> Result<(u64, u64)> {
+fn echo(
+    options: &Instructions,
+    kind: Kind,
+    in_flight: usize,
+    messages: u64,
+    out: &Path,
+) -> Result<(u64, u64)> {
     let wrapper = counting(out);
     let mut server = match kind {
         Kind::Floor => Server::floor(Order::AtOnce, &wrapper)?,
@@ -113,7 +133,13 @@ fn echo(options: &Instructions, kind: Kind, in_flight: usize, messages: u64, out
 }
 
 /// Instructions, and the deliveries that they were for.
-fn deliver(options: &Instructions, kind: Kind, burst: usize, deliveries: u64, out: &Path) -> Result<(u64, u64)> {
+fn deliver(
+    options: &Instructions,
+    kind: Kind,
+    burst: usize,
+    deliveries: u64,
+    out: &Path,
+) -> Result<(u64, u64)> {
     let receivers = options.receivers;
     let server = ServerOptions {
         kind,

@@ -5,6 +5,7 @@
 
 pub mod deliver;
 pub mod echo;
+pub mod flood;
 pub mod instructions;
 pub mod memory;
 pub mod slow;

@@ -4,6 +4,7 @@
 //! hub-compare echo --edge target/release/hub-edge --keys DIR [--rounds 15] [--seconds 1]
 //! hub-compare deliver [--receivers 1000] [--rounds 15]
 //! hub-compare slow [--engine io_uring]
+//! hub-compare flood --edge target/release/hub-edge --keys DIR
 //! hub-compare instructions --edge target/release/hub-edge --keys DIR
 //! hub-compare memory --edge target/release/hub-edge --keys DIR [--tls DIR]
 //! hub-compare floor --listen 127.0.0.1:9000
@@ -19,7 +20,7 @@ use clap::{Parser, Subcommand};
 use hub_bench::deliver::server::{self, ServerOptions};
 use hub_bench::deliver::sink::{self, SinkOptions};
 use hub_bench::floor::{self, Order};
-use hub_bench::report::{deliver, echo, instructions, memory, slow};
+use hub_bench::report::{deliver, echo, flood, instructions, memory, slow};
 
 /// The allocator of `hub-edge`, since a shard runs in this program, too.
 #[global_allocator]
@@ -40,6 +41,8 @@ enum What {
     Deliver(deliver::Deliver),
     /// Latencies of fast receivers beside slow ones.
     Slow(slow::Slow),
+    /// The longest turn under a flood, and what a quiet client notices of it.
+    Flood(flood::Flood),
     /// User-space instructions per message and per delivery (needs valgrind).
     Instructions(instructions::Instructions),
     /// Memory per idle connection.
@@ -71,6 +74,7 @@ fn main() -> Result<()> {
         What::Echo(options) => echo::run(&options),
         What::Deliver(options) => deliver::run(&options),
         What::Slow(options) => slow::run(&options),
+        What::Flood(options) => flood::run(&options),
         What::Instructions(options) => instructions::run(&options),
         What::Memory(options) => memory::run(&options),
         What::Floor { listen, order } => floor::echo(listen, order),
