@@ -70,7 +70,7 @@ pub fn run(options: &Flood) -> Result<()> {
             is_over.store(true, Ordering::Relaxed);
             let waits = listening
                 .join()
-                .map_err(|_| anyhow!("the quiet client panicked"))??;
+                .map_err(|panic| anyhow!("the quiet client panicked: {panic:?}"))??;
             anyhow::Ok((messages?, waits))
         })?;
         // Counters are published ten times a second.

@@ -20,11 +20,11 @@ pub struct Slow {
     #[arg(long, default_value_t = 1_000)]
     receivers: usize,
     /// Those of them that are slow in every second round.
-    #[arg(long, default_value_t = 10)]
-    slow: usize,
+    #[arg(long = "slow", default_value_t = 10)]
+    lagging: usize,
     /// What a slow one reads.
-    #[arg(long, default_value_t = 10_000)]
-    slow_bytes_per_second: usize,
+    #[arg(long = "slow-bytes-per-second", default_value_t = 10_000)]
+    lagging_bytes_per_second: usize,
     /// Events per second.
     #[arg(long, default_value_t = 20)]
     rate: u32,
@@ -59,8 +59,8 @@ pub fn run(options: &Slow) -> Result<()> {
     println!(
         "{} receivers, {} of them slow ({} bytes/s) or not, {} events/s of {} bytes, {} s each round, {}",
         options.receivers,
-        options.slow,
-        options.slow_bytes_per_second,
+        options.lagging,
+        options.lagging_bytes_per_second,
         options.rate,
         options.bytes,
         options.seconds,
@@ -79,7 +79,7 @@ pub fn run(options: &Slow) -> Result<()> {
         println!(
             "{:>6} {:>5} {p50:>9.0} {p99:>9.0} {p999:>9.0} {:>9.0} {:>14} {:>6} {:>7}",
             round + 1,
-            if is_slow { options.slow } else { 0 },
+            if is_slow { options.lagging } else { 0 },
             found.samples,
             found.waiting,
             found.shed,
@@ -105,15 +105,19 @@ fn listen(options: &Slow, is_slow: bool) -> Result<Round> {
         kind: options.engine,
         receivers: options.receivers,
         bytes: options.bytes,
-        narrow: options.slow,
+        narrow: options.lagging,
         outbound_bytes_max: options.outbound_bytes_max,
     };
     let sink = SinkOptions {
         receivers: options.receivers,
         sessions: options.engine != Kind::Floor,
         frame_bytes: server.frame_bytes(),
-        narrow: options.slow,
-        slow_bytes_per_second: if is_slow { options.slow_bytes_per_second } else { 0 },
+        narrow: options.lagging,
+        slow_bytes_per_second: if is_slow {
+            options.lagging_bytes_per_second
+        } else {
+            0
+        },
     };
     let mut pair = Pair::open(&[], &server, &sink)?;
     let interval = Duration::from_secs(1) / options.rate;

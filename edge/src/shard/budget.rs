@@ -28,7 +28,7 @@ const LOUD: usize = 100;
 const SLICES: u16 = 32;
 const SLICE_BYTES: u32 = 4096;
 /// What Linux runs of the work that io_uring has deferred in one `io_uring_enter` that waits for nothing, at least
-/// (IO_LOCAL_TW_DEFAULT_MAX in io_uring/io_uring.c, from 6.13 on; older ones run all of it). epoll tells 512 at once.
+/// (`IO_LOCAL_TW_DEFAULT_MAX` in `io_uring/io_uring.c`, from 6.13 on; older ones run all of it). epoll tells 512 at once.
 const DEFERRED_MAX: usize = 20;
 
 struct Turned {
