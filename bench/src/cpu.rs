@@ -22,20 +22,39 @@ pub fn of_process(pid: u32) -> Result<u64> {
     Ok(sum)
 }
 
-/// The calling thread, as [`of_thread`] knows it.
+/// The calling thread, as [`of_task`] knows it.
 pub fn this_thread() -> u32 {
     rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
 }
 
-/// Nanoseconds that a thread of this process has run.
-pub fn of_thread(thread: u32) -> Result<u64> {
-    let text = fs::read_to_string(format!("/proc/self/task/{thread}/schedstat"))?;
+/// Nanoseconds that a thread of a process has run, up to its last sleep or tick of the scheduler.
+pub fn of_task(pid: u32, thread: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{thread}/schedstat"))?;
     first_number(&text).context("no schedstat")
 }
 
-/// Nanoseconds that the calling thread has run.
-pub fn of_this_thread() -> Result<u64> {
-    of_thread(this_thread())
+/// How often the threads of a process went to sleep by themselves.
+pub fn sleeps(pid: u32) -> Result<u64> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).context("the process is gone")? {
+        let Ok(text) = fs::read_to_string(task?.path().join("status")) else {
+            continue;
+        };
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        sum += line
+            .and_then(first_number)
+            .context("no voluntary_ctxt_switches")?;
+    }
+    Ok(sum)
+}
+
+/// Binds the calling thread, and those that it starts, to a core, if there are that many.
+pub fn pin(core: usize) {
+    if let Some(core) = core_affinity::get_core_ids().and_then(|cores| cores.get(core).copied()) {
+        core_affinity::set_for_current(core);
+    }
 }
 
 /// Resident memory of a process, bytes.

@@ -79,11 +79,24 @@ impl Load {
 
     /// Sends for a while; returns the number of messages that came back.
     pub fn run(&mut self, length: Duration) -> Result<u64> {
+        let end = Instant::now() + length;
+        self.run_until(|_| Instant::now() >= end)
+    }
+
+    /// Sends about so many messages, and waits for all of them; returns how many it were.
+    pub fn run_messages(&mut self, messages: u64) -> Result<u64> {
+        let bursts = messages / u64::try_from(self.shape.in_flight)?;
+        // Every connection waits for the burst that it has sent last.
+        let last = u64::try_from(self.lines.len())?;
+        self.run_until(|done| done + last > bursts)
+    }
+
+    /// Sends until `is_over` says so to the number of bursts that came back.
+    fn run_until(&mut self, is_over: impl Fn(u64) -> bool) -> Result<u64> {
         let poll = epoll::create(CreateFlags::CLOEXEC)?;
         for (index, line) in (0_u64..).zip(&self.lines) {
             epoll::add(&poll, &line.stream, EventData::new_u64(index), EventFlags::IN)?;
         }
-        let end = Instant::now() + length;
         let mut buffer = vec![0; 256 * 1024];
         let mut events = Vec::with_capacity(1024);
         let (mut bursts, mut open) = (0_u64, self.lines.len());
@@ -94,7 +107,7 @@ impl Load {
         while open > 0 {
             events.clear();
             epoll::wait(&poll, spare_capacity(&mut events), None)?;
-            let is_over = Instant::now() >= end;
+            let is_over = is_over(bursts);
             for event in &events {
                 let index = usize::try_from(event.data.u64())?;
                 let line = self.lines.get_mut(index).context("an unknown connection")?;

@@ -5,19 +5,18 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, WebSocket, client::client_with_config};
 
 use socket2::{Domain, Socket, Type};
 use support::edge::Edge;
 use support::eventually;
+use support::tls::{client_hello, make_pair, trusting};
 
 on_each_engine! {
     messages_of_all_sizes_come_back_and_sessions_are_resumed,
@@ -86,24 +85,6 @@ fn upgraded(tls: Tls) -> WebSocket<Tls> {
     let config = WebSocketConfig::default();
     let opened = client_with_config("wss://hub.example/echo", tls, Some(config));
     opened.expect("the upgrade is accepted").0
-}
-
-fn make_pair(folder: &Path) -> CertificateDer<'static> {
-    let made = rcgen::generate_simple_self_signed(["hub.example".to_owned()]).expect("a certificate");
-    std::fs::write(folder.join("hub.key"), made.signing_key.serialize_pem()).expect("a file");
-    std::fs::write(folder.join("hub.crt"), made.cert.pem()).expect("a file");
-    made.cert.der().clone()
-}
-
-fn trusting(certificate: CertificateDer<'static>) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate).expect("a certificate");
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("the versions are there")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Arc::new(config)
 }
 
 fn messages_of_all_sizes_come_back_and_sessions_are_resumed(engine: &str) {
@@ -200,14 +181,6 @@ fn handshakes_that_go_wrong_end_at_once_or_at_their_deadline(engine: &str) {
     let mut socket = node.echo();
     socket.send(Message::text("well")).expect("it is taken");
     assert_eq!(socket.read().expect("it comes back"), Message::text("well"));
-}
-
-fn client_hello(config: &Arc<ClientConfig>) -> Vec<u8> {
-    let name = ServerName::try_from("hub.example").expect("a name");
-    let mut session = ClientConnection::new(Arc::clone(config), name).expect("a session");
-    let mut hello = Vec::new();
-    session.write_tls(&mut hello).expect("into memory");
-    hello
 }
 
 fn a_changed_certificate_is_used_without_a_restart(engine: &str) {

@@ -16,6 +16,8 @@
 //! | `memory` | who goes when the process is above its memory ceiling |
 //! | `table`, `call` | rows |
 
+#[cfg(test)]
+mod budget;
 mod call;
 mod core;
 mod downlink;

@@ -8,15 +8,19 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hub_protocol::{LoginId, UserId};
+use rustls::ClientConfig;
 use uuid::Uuid;
 
-use crate::support::PATIENCE;
 use crate::support::client::{Client, Frame};
 use crate::support::edge::{Edge, command};
 use crate::support::redis::Redis;
+use crate::support::tls::{make_pair, trusting};
+use crate::support::{PATIENCE, eventually};
 
 /// A Redis that is never there.
 const NOWHERE: &str = "unix:///nowhere/redis.sock";
+/// Where the well-behaved client comes from.
+const PROBE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 20));
 /// What an attack may leave behind in memory.
 const RSS_GROWTH_MAX: u64 = 10 * 1024 * 1024;
 /// Between two messages of the well-behaved client.
@@ -42,6 +46,17 @@ impl Siege {
         Self::of(Edge::start_with(command, "auto", NOWHERE, settings), None)
     }
 
+    /// A node without Redis whose public port speaks TLS alone, and what its clients trust.
+    pub(crate) fn with_tls(settings: &[(&str, &str)]) -> (Self, Arc<ClientConfig>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = trusting(make_pair(folder.path()));
+        let mut settings = settings.to_vec();
+        settings.push(("TLS__DIR", folder.path().to_str().expect("a text")));
+        let edge = Edge::start("auto", NOWHERE, &settings);
+        let client = Client::connect_from(PROBE, edge.address()).secure(&config);
+        (Self::probed(edge, None, client), config)
+    }
+
     /// A node that opens sessions.
     pub(crate) fn with_redis(settings: &[(&str, &str)]) -> Self {
         let redis = Redis::start();
@@ -52,8 +67,12 @@ impl Siege {
     }
 
     fn of(edge: Edge, redis: Option<Redis>) -> Self {
+        let client = Client::connect_from(PROBE, edge.address());
+        Self::probed(edge, redis, client)
+    }
+
+    fn probed(edge: Edge, redis: Option<Redis>, mut client: Client) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
-        let mut client = Client::connect_from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 20)), edge.address());
         assert_eq!(client.upgrade("/echo", "", b"").status, 101);
         // Buffers that grow once are there before memory is measured.
         for _ in 0..20 {
@@ -104,8 +123,13 @@ impl Siege {
         client
     }
 
-    /// Takes what memory is now for what it was before: buffers that an attack makes grow once are there.
-    pub(crate) fn again(&mut self) {
+    /// After a first round of an attack, takes what memory is then for what it was before: buffers that grow once are
+    /// there, and are no more than this.
+    pub(crate) fn again(&mut self, once_bytes_max: u64) {
+        let bytes_max = self.rss_bytes + once_bytes_max;
+        eventually("memory that the first round has freed is given back", || {
+            (self.edge.rss_bytes() <= bytes_max).then_some(())
+        });
         self.rss_bytes = self.edge.rss_bytes();
     }
 

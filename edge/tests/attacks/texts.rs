@@ -64,7 +64,7 @@ fn a16_texts_that_are_no_request() {
             assert_eq!(answers(&mut client, text, id), 1, "{text:.80}: one answer each");
         }
         if round == 0 {
-            siege.again();
+            siege.again(20 * 1024 * 1024);
         }
     }
     // Ten thousand methods that do not exist, and requests spoilt at random.

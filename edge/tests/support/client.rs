@@ -1,14 +1,57 @@
 //! A client that is only a socket: it sends what it is told, however wrong.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Arc;
 
 use hub_ws::frame::{Opcode, push_masked};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
+
+/// Plain, or under TLS.
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Wire {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(bytes),
+            Self::Tls(stream) => stream.read(bytes),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
 
 /// One connection.
 pub struct Client {
-    stream: TcpStream,
+    stream: Wire,
     /// Read and not yet used.
     buffer: Vec<u8>,
 }
@@ -80,19 +123,35 @@ impl Client {
             .set_write_timeout(Some(super::PATIENCE))
             .expect("is not zero");
         Self {
-            stream,
+            stream: Wire::Plain(stream),
             buffer: Vec::new(),
+        }
+    }
+
+    /// The same under TLS, to `hub.example`. The handshake happens with the first bytes.
+    pub fn secure(self, config: &Arc<ClientConfig>) -> Self {
+        let Wire::Plain(stream) = self.stream else {
+            panic!("it is under TLS already");
+        };
+        let name = ServerName::try_from("hub.example").expect("a name");
+        let session = ClientConnection::new(Arc::clone(config), name).expect("a session");
+        Self {
+            stream: Wire::Tls(Box::new(StreamOwned::new(session, stream))),
+            buffer: self.buffer,
         }
     }
 
     /// Sends bytes; that the other side has closed is no failure here.
     pub fn write(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).is_ok()
+        self.stream
+            .write_all(bytes)
+            .and_then(|()| self.stream.flush())
+            .is_ok()
     }
 
     /// Says that nothing more comes.
     pub fn finish(&self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+        let _ = self.stream.socket().shutdown(std::net::Shutdown::Write);
     }
 
     fn fill(&mut self) -> bool {
@@ -158,6 +217,13 @@ impl Client {
     /// True if the node has closed the connection and said nothing more.
     pub fn is_closed(&mut self) -> bool {
         self.buffer.is_empty() && !self.fill()
+    }
+
+    /// Reads whatever comes until the node ends the connection.
+    pub fn skip_to_end(&mut self) {
+        while self.fill() {
+            self.buffer.clear();
+        }
     }
 
     /// Opens a WebSocket; `extra` are more header lines, `early` is sent with the head.

@@ -10,6 +10,7 @@ pub mod client;
 pub mod edge;
 pub mod keys;
 pub mod redis;
+pub mod tls;
 
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
