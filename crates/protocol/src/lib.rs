@@ -34,4 +34,4 @@ pub use address::Address;
 pub use close::CloseCode;
 pub use error::ErrorCode;
 pub use ids::{LoginId, NodeId, Op, RoomId, SessionId, UserId};
-pub use method::{Class, Method, Route, Service};
+pub use method::{Access, Class, Method, Route, Service};

@@ -360,7 +360,7 @@ impl World {
         if caller.is_some_and(|caller| self.is_revoked(caller.login)) {
             return refused(ErrorCode::Unauthenticated, "the login was revoked");
         }
-        if caller.is_none() && !request.method.is_http_only() {
+        if caller.is_none() && request.method.needs_token() {
             return refused(
                 ErrorCode::Unauthenticated,
                 "an Authorization header with an access token is needed",
