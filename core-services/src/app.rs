@@ -160,9 +160,18 @@ fn start(
 ) -> Result<Arc<Status>, String> {
     match service {
         Service::Auth => {
-            let signer = parts.signer.clone().ok_or("keys: the signing key was not loaded")?;
+            let signer = parts
+                .signer
+                .clone()
+                .ok_or("keys: the signing key was not loaded")?;
             let mailer = Mailer::start(&parts.config.outbox)?;
-            let auth = Auth::new(parts.store.clone(), &parts.meta, &parts.config.auth, signer, mailer)?;
+            let auth = Auth::new(
+                parts.store.clone(),
+                &parts.meta,
+                &parts.config.auth,
+                signer,
+                mailer,
+            )?;
             tasks.spawn(auth::tidy::run(
                 parts.store.clone(),
                 parts.config.auth.audit,

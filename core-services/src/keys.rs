@@ -345,7 +345,12 @@ mod tests {
         assert!(first < second && second < earlier, "{first} {second} {earlier}");
         assert_eq!(load_signing(dir.path()).unwrap().kid, earlier);
         let later = SystemTime::now() + Duration::from_secs(KEYS_SETTLE_S);
-        let sealing = |now| load_sealing(dir.path(), now).unwrap().into_iter().map(|(kid, _)| kid);
+        let sealing = |now| {
+            load_sealing(dir.path(), now)
+                .unwrap()
+                .into_iter()
+                .map(|(kid, _)| kid)
+        };
         assert!(sealing(later).eq([earlier, second, first]));
     }
 
@@ -358,7 +363,8 @@ mod tests {
         let age = |folder: &str, kid: &str, extension: &str| {
             let path = dir.path().join(folder).join(format!("{kid}.{extension}"));
             let file = fs::File::options().append(true).open(path).unwrap();
-            file.set_modified(SystemTime::now() - Duration::from_mins(1)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_mins(1))
+                .unwrap();
         };
         age(SIGNING, &first, "pem");
         age(SEAL, &first, "key");

@@ -111,7 +111,10 @@ mod tests {
         let later = SystemTime::now() + Duration::from_secs(KEYS_SETTLE_S);
         watched.look(&mut seen, later).unwrap();
         assert_eq!(signs(), second);
-        assert_eq!(format!("{:?}", watched.sealer), format!("{:?}", [&second, &first]));
+        assert_eq!(
+            format!("{:?}", watched.sealer),
+            format!("{:?}", [&second, &first])
+        );
         std::fs::write(dir.path().join(format!("seal/{second}.key")), "short").unwrap();
         assert!(watched.look(&mut seen, later).is_err());
         assert_eq!(format!("{:?}", watched.sealer), format!("{:?}", [second, first]));

@@ -161,8 +161,7 @@ impl Accounts {
 
     /// True if the password belongs to the hash; takes as long without one.
     pub(super) async fn verify(&self, password: &str, hash: Option<&str>) -> bool {
-        password.len() <= PASSWORD_BYTES_MAX
-            && self.passwords.verify(password, hash.map(str::to_owned)).await
+        password.len() <= PASSWORD_BYTES_MAX && self.passwords.verify(password, hash.map(str::to_owned)).await
     }
 
     /// The PHC string of a password that follows the rules.
@@ -172,7 +171,12 @@ impl Accounts {
         hash.ok_or_else(|| refuse(ErrorCode::Internal, "the password could not be hashed"))
     }
 
-    pub(super) fn tokens(&self, user: User, login: LoginId, refresh: &RefreshToken) -> Result<Tokens, ErrorBody> {
+    pub(super) fn tokens(
+        &self,
+        user: User,
+        login: LoginId,
+        refresh: &RefreshToken,
+    ) -> Result<Tokens, ErrorBody> {
         let now_s = u64::try_from(now_us() / 1_000_000).unwrap_or(0);
         let access_token = access_token(&self.signer.current(), user.id, login, now_s, self.access_token_s)
             .ok_or_else(|| refuse(ErrorCode::Internal, "the token could not be signed"))?;

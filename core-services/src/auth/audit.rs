@@ -74,7 +74,8 @@ impl Who {
 
 /// Writes one line.
 pub(super) async fn write(tx: &Tx, now: i64, who: &Who, kind: Kind, detail: &str) -> Result<(), StoreError> {
-    const SQL: &str = "INSERT INTO audit (at, user_id, login_id, kind, address, detail) VALUES ($1, $2, $3, $4, $5, $6)";
+    const SQL: &str =
+        "INSERT INTO audit (at, user_id, login_id, kind, address, detail) VALUES ($1, $2, $3, $4, $5, $6)";
     let (user, login) = (who.user.map(|user| user.0), who.login.map(|login| login.0));
     tx.execute(SQL, &[&now, &user, &login, &kind.name(), &who.address, &detail])
         .await?;

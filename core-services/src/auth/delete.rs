@@ -20,9 +20,22 @@ impl Accounts {
             return Ok(done(revoked));
         }
         let known = self.prove(call, &asked.password).await?;
-        let typed = if known.has_totp { Some(self.typed(call, &asked, user)?) } else { None };
+        let typed = if known.has_totp {
+            Some(self.typed(call, &asked, user)?)
+        } else {
+            None
+        };
         let name_hash = self.name_hash(&known.user.username);
-        match account::delete(&self.store, &self.who(call), user, &name_hash, typed.as_ref(), now_us()).await? {
+        match account::delete(
+            &self.store,
+            &self.who(call),
+            user,
+            &name_hash,
+            typed.as_ref(),
+            now_us(),
+        )
+        .await?
+        {
             Deletion::Done(revoked) => Ok(done(revoked)),
             Deletion::BadCode => Err(bad_code().into()),
             Deletion::Missing => Err(refuse(ErrorCode::Unauthenticated, "the account is gone").into()),

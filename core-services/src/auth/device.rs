@@ -63,7 +63,14 @@ mod tests {
         let token = DeviceToken::make().unwrap();
         let text = token.write();
         assert!(DeviceToken::read(&text) == Some(token));
-        for other in ["", "hubd.", "hubd.x.y", &text[1..], &text[..text.len() - 1], &format!("{text}AA")] {
+        for other in [
+            "",
+            "hubd.",
+            "hubd.x.y",
+            &text[1..],
+            &text[..text.len() - 1],
+            &format!("{text}AA"),
+        ] {
             assert!(DeviceToken::read(other).is_none(), "{other}");
         }
     }

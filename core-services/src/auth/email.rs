@@ -36,7 +36,15 @@ impl Accounts {
         let code = make_code().ok_or_else(|| refuse(ErrorCode::Internal, "no random bytes"))?;
         let sealed = seal(&self.refresh_key, challenge, &code);
         let now = now_us();
-        code::insert_email(&self.store, &self.who(call), user, &email, &sealed, (now, code_end(now))).await?;
+        code::insert_email(
+            &self.store,
+            &self.who(call),
+            user,
+            &email,
+            &sealed,
+            (now, code_end(now)),
+        )
+        .await?;
         self.mailer.offer(Message {
             to: email,
             subject: "Your code for this address",

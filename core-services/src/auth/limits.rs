@@ -150,9 +150,12 @@ fn full_at(milli: u64, now_us: i64) -> Bucket {
 }
 
 fn fill(bucket: &mut Bucket, allowance: Allowance, now_us: i64) {
-    let every_us = u64::try_from(allowance.every.as_micros()).unwrap_or(u64::MAX).max(1);
+    let every_us = u64::try_from(allowance.every.as_micros())
+        .unwrap_or(u64::MAX)
+        .max(1);
     let elapsed_us = u64::try_from(now_us - bucket.filled_us).unwrap_or(0);
-    let gained = u64::try_from(u128::from(elapsed_us) * u128::from(MILLI) / u128::from(every_us)).unwrap_or(u64::MAX);
+    let gained =
+        u64::try_from(u128::from(elapsed_us) * u128::from(MILLI) / u128::from(every_us)).unwrap_or(u64::MAX);
     if gained > 0 {
         bucket.milli = bucket.milli.saturating_add(gained).min(full(allowance));
         bucket.filled_us = now_us;
@@ -177,7 +180,10 @@ mod tests {
             assert!(limits.take(&key, 0).is_ok());
         }
         let refused = limits.take(&key, 30 * S).unwrap_err();
-        assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::RateLimited, Some(30_000)));
+        assert_eq!(
+            (refused.code, refused.retry_after_ms),
+            (ErrorCode::RateLimited, Some(30_000))
+        );
         assert!(limits.take(&key, 60 * S).is_ok());
         assert!(limits.take(&key, 60 * S).is_err());
         // Others are not concerned.
@@ -209,8 +215,14 @@ mod tests {
 
     #[test]
     fn zero_is_off() {
-        let off = Allowance { burst: 0, every: std::time::Duration::from_secs(1) };
-        let config = AuthConfig { account_attempts: off, ..AuthConfig::default() };
+        let off = Allowance {
+            burst: 0,
+            every: std::time::Duration::from_secs(1),
+        };
+        let config = AuthConfig {
+            account_attempts: off,
+            ..AuthConfig::default()
+        };
         let limits = Limits::new(&config);
         assert!((0..1_000).all(|_| limits.take(&[Key::Account([1; 16])], 0).is_ok()));
         limits.give_back(&[Key::Account([1; 16])]);

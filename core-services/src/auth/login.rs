@@ -42,7 +42,10 @@ impl Accounts {
         let mut factor_keys = Vec::new();
         if account.has_totp {
             let Some(code) = &credentials.code else {
-                let error = refuse(ErrorCode::Unauthenticated, "a code of the second factor is needed");
+                let error = refuse(
+                    ErrorCode::Unauthenticated,
+                    "a code of the second factor is needed",
+                );
                 return Err(error.reason(REASON_TOTP_REQUIRED).into());
             };
             factor_keys.push(known.map_or(Key::Totp(account.user.id), Key::Device));

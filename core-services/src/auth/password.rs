@@ -30,7 +30,9 @@ impl Accounts {
             }
             Err(stop) => stop,
         };
-        let Stop::Refused(refusal) = first else { return Err(first) };
+        let Stop::Refused(refusal) = first else {
+            return Err(first);
+        };
         if refusal.code != ErrorCode::Forbidden {
             return Err(refusal.into());
         }

@@ -57,7 +57,10 @@ fn check(credentials: Credentials) -> Result<Credentials, ErrorBody> {
     check_password(&credentials.password)?;
     check_device(&credentials)?;
     if credentials.code.is_some() {
-        return Err(refuse(ErrorCode::BadRequest, "code: a new account has no second factor"));
+        return Err(refuse(
+            ErrorCode::BadRequest,
+            "code: a new account has no second factor",
+        ));
     }
     Ok(credentials)
 }
@@ -66,7 +69,10 @@ fn check(credentials: Credentials) -> Result<Credentials, ErrorBody> {
 pub(super) fn check_device(credentials: &Credentials) -> Result<(), ErrorBody> {
     let name = credentials.device.as_deref().unwrap_or_default();
     if name.len() > DEVICE_NAME_BYTES_MAX || name.chars().any(char::is_control) {
-        return Err(refuse(ErrorCode::BadRequest, "device: at most 64 bytes, no control characters"));
+        return Err(refuse(
+            ErrorCode::BadRequest,
+            "device: at most 64 bytes, no control characters",
+        ));
     }
     Ok(())
 }
@@ -90,12 +96,20 @@ mod tests {
     fn names_and_passwords_have_their_rules() {
         assert_eq!(code("ada.l-1_", "12345678", Some("Ada's téléphone")), None);
         for name in ["", "ab", "Ada", "a b", "ä-la", &"a".repeat(33), "a\0bc", "~ada"] {
-            assert_eq!(code(name, "12345678", None), Some(ErrorCode::BadRequest), "{name}");
+            assert_eq!(
+                code(name, "12345678", None),
+                Some(ErrorCode::BadRequest),
+                "{name}"
+            );
         }
         assert_eq!(code("ada", "1234567", None), Some(ErrorCode::BadRequest));
         assert_eq!(code("ada", &"1".repeat(257), None), Some(ErrorCode::BadRequest));
         for device in ["a\0b", "a\nb", &"a".repeat(65)] {
-            assert_eq!(code("ada", "12345678", Some(device)), Some(ErrorCode::BadRequest), "{device}");
+            assert_eq!(
+                code("ada", "12345678", Some(device)),
+                Some(ErrorCode::BadRequest),
+                "{device}"
+            );
         }
     }
 }

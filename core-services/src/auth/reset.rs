@@ -77,19 +77,20 @@ impl Accounts {
             let error = refuse(ErrorCode::Unauthenticated, "the code is wrong, too old or used");
             Stop::from(error.reason(REASON_CODE_INVALID))
         };
-        let revoked = match code::reset_password(&self.store, &self.who(call), &sealed, &hash, now_us()).await? {
-            Reset::Done(revoked) => revoked,
-            Reset::Bad => return Err(invalid()),
-            // The same call once more, if the password is the one that it set.
-            Reset::Again(user) => {
-                let account = account::find_by_id(&self.store, user).await?;
-                let hash = account.as_ref().map(|account| account.hash.as_str());
-                if !self.verify(&asked.password, hash).await {
-                    return Err(invalid());
+        let revoked =
+            match code::reset_password(&self.store, &self.who(call), &sealed, &hash, now_us()).await? {
+                Reset::Done(revoked) => revoked,
+                Reset::Bad => return Err(invalid()),
+                // The same call once more, if the password is the one that it set.
+                Reset::Again(user) => {
+                    let account = account::find_by_id(&self.store, user).await?;
+                    let hash = account.as_ref().map(|account| account.hash.as_str());
+                    if !self.verify(&asked.password, hash).await {
+                        return Err(invalid());
+                    }
+                    account::revoked_by_change(&self.store, user).await?
                 }
-                account::revoked_by_change(&self.store, user).await?
-            }
-        };
+            };
         Ok(Outcome {
             revoked,
             ..Outcome::result(json(&Empty {}))
@@ -101,7 +102,10 @@ impl Accounts {
         if self.mailer.can_send() {
             return Ok(());
         }
-        let error = refuse(ErrorCode::Forbidden, "this system sends no messages: see [outbox]");
+        let error = refuse(
+            ErrorCode::Forbidden,
+            "this system sends no messages: see [outbox]",
+        );
         Err(error.reason("no_outbox").into())
     }
 }
@@ -121,7 +125,9 @@ pub(super) fn seal(key: &hmac::Key, challenge: Uuid, code: &str) -> Sealed {
     let digits: String = code.chars().filter(|c| !c.is_whitespace()).take(64).collect();
     context.update(digits.as_bytes());
     Sealed {
-        id: digest::digest(&digest::SHA256, challenge.as_bytes()).as_ref().to_vec(),
+        id: digest::digest(&digest::SHA256, challenge.as_bytes())
+            .as_ref()
+            .to_vec(),
         hash: context.sign().as_ref().to_vec(),
     }
 }
@@ -167,9 +173,15 @@ mod tests {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &[1; 32]);
         let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let code = make_code().unwrap();
-        assert!(code.len() == 8 && code.bytes().all(|byte| byte.is_ascii_digit()), "{code}");
+        assert!(
+            code.len() == 8 && code.bytes().all(|byte| byte.is_ascii_digit()),
+            "{code}"
+        );
         let sealed = seal(&key, one, &code);
-        assert_eq!(sealed.hash, seal(&key, one, &format!(" {} {}", &code[..4], &code[4..])).hash);
+        assert_eq!(
+            sealed.hash,
+            seal(&key, one, &format!(" {} {}", &code[..4], &code[4..])).hash
+        );
         assert_ne!(sealed.hash, seal(&key, two, &code).hash);
         assert_ne!(sealed.id, seal(&key, two, &code).id);
     }

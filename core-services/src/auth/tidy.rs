@@ -58,7 +58,9 @@ pub async fn once(store: &Store, audit: Duration, now: i64) -> Result<u64, Store
         let before = now.saturating_sub(age_us);
         loop {
             let deleted = store
-                .run_tx("auth.tidy", |tx| async move { tx.execute(sql, &[&before, &ROWS_MAX]).await })
+                .run_tx("auth.tidy", |tx| async move {
+                    tx.execute(sql, &[&before, &ROWS_MAX]).await
+                })
                 .await?;
             rows += deleted;
             // Bound: each round deletes rows that no round brings back.

@@ -1,9 +1,7 @@
 //! `totp.*`: a second factor (RFC 6238).
 
 use hub_protocol::api::Empty;
-use hub_protocol::api::auth::{
-    Confirm, Enroll, Enrolled, Proof, REASON_TOTP_INVALID, REASON_TOTP_REQUIRED,
-};
+use hub_protocol::api::auth::{Confirm, Enroll, Enrolled, Proof, REASON_TOTP_INVALID, REASON_TOTP_REQUIRED};
 use hub_protocol::error::ErrorBody;
 use hub_protocol::{ErrorCode, UserId};
 
@@ -96,5 +94,8 @@ pub(super) fn bad_code() -> ErrorBody {
 }
 
 fn in_force() -> ErrorBody {
-    refuse(ErrorCode::Conflict, "there is no second factor to confirm, or one is in force: totp.disable")
+    refuse(
+        ErrorCode::Conflict,
+        "there is no second factor to confirm, or one is in force: totp.disable",
+    )
 }

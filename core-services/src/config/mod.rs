@@ -303,7 +303,9 @@ impl TryFrom<Raw> for Config {
                     raw.auth.codes_per_account,
                     raw.auth.account_code_s,
                 )?,
-                audit: Duration::from_secs(size("auth.audit_days", raw.auth.audit_days, 36_500)? as u64 * 86_400),
+                audit: Duration::from_secs(
+                    size("auth.audit_days", raw.auth.audit_days, 36_500)? as u64 * 86_400,
+                ),
             },
             outbox,
         })

@@ -46,7 +46,10 @@ impl Transport {
 
     /// Hands one message over. The error says nothing about its text.
     pub(super) async fn send(&self, message: &Message) -> Result<(), String> {
-        let to = message.to.parse().map_err(|_address| "not an address".to_owned())?;
+        let to = message
+            .to
+            .parse()
+            .map_err(|_address| "not an address".to_owned())?;
         let mail = lettre::Message::builder()
             .from(self.from.clone())
             .to(to)

@@ -262,7 +262,11 @@ mod tests {
     #[test]
     fn what_is_missing_or_wrong_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let error = || Keyring::load(folder.path(), SystemTime::now()).expect_err("not usable").to_string();
+        let error = || {
+            Keyring::load(folder.path(), SystemTime::now())
+                .expect_err("not usable")
+                .to_string()
+        };
         assert!(error().contains("public"));
         fs::create_dir(folder.path().join("public")).unwrap();
         assert!(error().contains("config keys"));

@@ -53,14 +53,28 @@ pub(in crate::auth) async fn insert(
             let inserted = tx
                 .execute(
                     USER,
-                    &[&new.id.0, &new.username, &new.display_name, &new.created_at, &name_hash],
+                    &[
+                        &new.id.0,
+                        &new.username,
+                        &new.display_name,
+                        &new.created_at,
+                        &name_hash,
+                    ],
                 )
                 .await?;
             if inserted == 0 {
                 return Ok(false);
             }
-            tx.execute(CREDENTIALS, &[&new.id.0, &hash, &new.created_at]).await?;
-            audit::write(&tx, new.created_at, &who.with(Some(new.id), None), Kind::Registered, "").await?;
+            tx.execute(CREDENTIALS, &[&new.id.0, &hash, &new.created_at])
+                .await?;
+            audit::write(
+                &tx,
+                new.created_at,
+                &who.with(Some(new.id), None),
+                Kind::Registered,
+                "",
+            )
+            .await?;
             Ok(true)
         })
         .await
@@ -99,7 +113,12 @@ fn account(row: &Row) -> Account {
 }
 
 /// Writes down that somebody was not let in.
-pub(in crate::auth) async fn note_failure(store: &Store, who: &Who, detail: &str, now: i64) -> Result<(), StoreError> {
+pub(in crate::auth) async fn note_failure(
+    store: &Store,
+    who: &Who,
+    detail: &str,
+    now: i64,
+) -> Result<(), StoreError> {
     store
         .run_tx("auth.login_failed", |tx| async move {
             audit::write(&tx, now, who, Kind::LoginFailed, detail).await
@@ -131,7 +150,10 @@ pub(in crate::auth) async fn change_password(
 }
 
 /// Logins that ended with the last change of the password.
-pub(in crate::auth) async fn revoked_by_change(store: &Store, user: UserId) -> Result<Vec<LoginId>, StoreError> {
+pub(in crate::auth) async fn revoked_by_change(
+    store: &Store,
+    user: UserId,
+) -> Result<Vec<LoginId>, StoreError> {
     const SQL: &str = "SELECT l.id FROM logins l JOIN credentials c ON c.user_id = l.user_id \
          WHERE l.user_id = $1 AND l.revoked_at = c.changed_at";
     let rows = store.query("auth.revoked_by_change", SQL, &[&user.0]).await?;
@@ -139,7 +161,12 @@ pub(in crate::auth) async fn revoked_by_change(store: &Store, user: UserId) -> R
 }
 
 /// Takes the address for one-time codes away.
-pub(in crate::auth) async fn remove_email(store: &Store, who: &Who, user: UserId, now: i64) -> Result<(), StoreError> {
+pub(in crate::auth) async fn remove_email(
+    store: &Store,
+    who: &Who,
+    user: UserId,
+    now: i64,
+) -> Result<(), StoreError> {
     const SQL: &str = "UPDATE credentials SET email = NULL WHERE user_id = $1";
     store
         .run_tx("auth.remove_email", |tx| async move {
@@ -214,6 +241,8 @@ pub(in crate::auth) async fn revoked_by_deletion(
     const SQL: &str = "SELECT l.id FROM users u LEFT JOIN logins l ON l.user_id = u.id AND l.revoked_at = u.deleted_at \
          WHERE u.id = $1 AND u.deleted_at IS NOT NULL";
     let rows = store.query("auth.revoked_by_deletion", SQL, &[&user.0]).await?;
-    let ids = rows.iter().filter_map(|row| row.get::<_, Option<Uuid>>(0).map(LoginId));
+    let ids = rows
+        .iter()
+        .filter_map(|row| row.get::<_, Option<Uuid>>(0).map(LoginId));
     Ok((!rows.is_empty()).then(|| ids.collect()))
 }

@@ -84,7 +84,8 @@ async fn insert(
     email: Option<&str>,
     expires_at: i64,
 ) -> Result<(), StoreError> {
-    const SQL: &str = "INSERT INTO codes (id, kind, user_id, hash, email, expires_at) VALUES ($1, $2, $3, $4, $5, $6)";
+    const SQL: &str =
+        "INSERT INTO codes (id, kind, user_id, hash, email, expires_at) VALUES ($1, $2, $3, $4, $5, $6)";
     let user = user.map(|user| user.0);
     tx.execute(
         SQL,
@@ -105,8 +106,7 @@ enum Taken {
 }
 
 async fn take(tx: &Tx, purpose: Purpose, code: &Sealed, now: i64) -> Result<Taken, StoreError> {
-    const FIND: &str =
-        "SELECT user_id, hash, email, tries, expires_at, used_at FROM codes WHERE id = $1 AND kind = $2 FOR UPDATE";
+    const FIND: &str = "SELECT user_id, hash, email, tries, expires_at, used_at FROM codes WHERE id = $1 AND kind = $2 FOR UPDATE";
     const MISS: &str = "UPDATE codes SET tries = tries + 1 WHERE id = $1";
     const USE: &str = "UPDATE codes SET used_at = $2 WHERE id = $1";
     let Some(row) = tx.query_opt(FIND, &[&code.id, &purpose.name()]).await? else {

@@ -34,7 +34,11 @@ pub(in crate::auth) struct Opening<'a> {
 }
 
 /// Stores a login; false if the code of the second factor does not fit.
-pub(in crate::auth) async fn open(store: &Store, who: &Who, opening: &Opening<'_>) -> Result<bool, StoreError> {
+pub(in crate::auth) async fn open(
+    store: &Store,
+    who: &Who,
+    opening: &Opening<'_>,
+) -> Result<bool, StoreError> {
     const NEW_DEVICE: &str = "INSERT INTO devices (id, user_id, secret_hash, created_at, used_at) \
          VALUES ($1, $2, $3, $4, $4)";
     const PRUNE: &str = "DELETE FROM devices WHERE id IN \
@@ -49,11 +53,19 @@ pub(in crate::auth) async fn open(store: &Store, who: &Who, opening: &Opening<'_
             if let Some(typed) = &o.typed
                 && !totp::check(&tx, o.user, typed, o.now).await?
             {
-                audit::write(&tx, o.now, &who.with(Some(o.user), None), Kind::LoginFailed, "second factor").await?;
+                audit::write(
+                    &tx,
+                    o.now,
+                    &who.with(Some(o.user), None),
+                    Kind::LoginFailed,
+                    "second factor",
+                )
+                .await?;
                 return Ok(false);
             }
             if let Some(hash) = &o.device_hash {
-                tx.execute(NEW_DEVICE, &[&o.device_id, &o.user.0, hash, &o.now]).await?;
+                tx.execute(NEW_DEVICE, &[&o.device_id, &o.user.0, hash, &o.now])
+                    .await?;
                 tx.execute(PRUNE, &[&o.user.0, &DEVICES_MAX]).await?;
             } else {
                 tx.execute(OLD_DEVICE, &[&o.device_id, &o.now]).await?;
@@ -147,7 +159,8 @@ pub(in crate::auth) async fn revoke(
                 return Ok(tx.query_opt(EXISTS, &[&login.0, &user.0]).await?.is_some());
             };
             let kind = if forget_device {
-                tx.execute(FORGET, &[&row.get::<_, Option<Uuid>>(0), &user.0]).await?;
+                tx.execute(FORGET, &[&row.get::<_, Option<Uuid>>(0), &user.0])
+                    .await?;
                 Kind::LoginRevoked
             } else {
                 Kind::LoggedOut
@@ -206,7 +219,11 @@ pub(in crate::auth) async fn list(
                 logins,
                 email: account.and_then(|row| row.get(0)),
                 totp,
-                recovery_codes_left: if totp { u32::try_from(left).unwrap_or(u32::MAX) } else { 0 },
+                recovery_codes_left: if totp {
+                    u32::try_from(left).unwrap_or(u32::MAX)
+                } else {
+                    0
+                },
             })
         })
         .await

@@ -86,7 +86,11 @@ pub(in crate::auth) async fn confirm(
             let step = find_step(&secret, code, now / 1_000_000);
             if row.get::<_, Option<i64>>(2).is_some() {
                 let is_same = step == Some(last_step);
-                return Ok(if is_same { Confirmation::Done } else { Confirmation::Nothing });
+                return Ok(if is_same {
+                    Confirmation::Done
+                } else {
+                    Confirmation::Nothing
+                });
             }
             let Some(step) = step else {
                 return Ok(Confirmation::BadCode);

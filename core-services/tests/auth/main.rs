@@ -1,0 +1,15 @@
+//! The calls of accounts, on a real database: what each does, refuses and leaves behind.
+
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "tests")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod deletion;
+mod emails;
+mod limits;
+mod logins;
+mod passwords;
+mod second_factor;
+mod upkeep;
+mod world;
