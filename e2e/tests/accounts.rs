@@ -140,12 +140,20 @@ async fn a_revoked_login_loses_its_sessions_at_once() -> Result<()> {
     let listed = stays.ok("auth.logins", None, json!({})).await?;
     let logins = listed["logins"].as_array().context("a list")?;
     assert_eq!(logins.len(), 2, "{listed}");
-    let other = logins.iter().find(|login| login["current"] == false).context("the phone")?;
+    let other = logins
+        .iter()
+        .find(|login| login["current"] == false)
+        .context("the phone")?;
     assert_eq!(other["device"], "phone");
     let began = Instant::now();
-    stays.ok("auth.revoke_login", None, json!({"login": other["id"]})).await?;
+    stays
+        .ok("auth.revoke_login", None, json!({"login": other["id"]}))
+        .await?;
     assert_eq!(ended.closed().await?, 4501);
-    eprintln!("figure: a session ended {:.1?} after its login was revoked", began.elapsed());
+    eprintln!(
+        "figure: a session ended {:.1?} after its login was revoked",
+        began.elapsed()
+    );
     stays.ok("user.me", None, json!({})).await?;
     let refused = phone.call(stack.edge(0), "user.me", None, json!({})).await?;
     assert_eq!((refused.status, refused.code()), (401, "unauthenticated"));
@@ -167,7 +175,10 @@ async fn a_refresh_token_that_comes_back_ends_the_sessions_of_its_login() -> Res
     let reused = refresh(&account.refresh_token).await?;
     assert_eq!((reused.status, reused.code()), (401, "unauthenticated"));
     assert_eq!(session.closed().await?, 4501);
-    eprintln!("figure: a session ended {:.1?} after a used refresh token came back", began.elapsed());
+    eprintln!(
+        "figure: a session ended {:.1?} after a used refresh token came back",
+        began.elapsed()
+    );
     let refused = refresh(&third.refresh_token).await?;
     assert_eq!((refused.status, refused.code()), (401, "unauthenticated"));
     stack.finish().await
@@ -212,7 +223,9 @@ async fn keys_rotate_under_a_live_session() -> Result<()> {
         let answer = auth(&stack, "auth.refresh", json!({"refresh_token": refresh_token})).await?;
         let tokens = Account::from_result(answer.result()?, account.password.clone())?;
         refresh_token.clone_from(&tokens.refresh_token);
-        session.ok("session.refresh", None, json!({"token": tokens.access_token})).await?;
+        session
+            .ok("session.refresh", None, json!({"token": tokens.access_token}))
+            .await?;
         if kid(&tokens.access_token)? != old {
             renewed = Some(tokens);
             break;
@@ -225,7 +238,10 @@ async fn keys_rotate_under_a_live_session() -> Result<()> {
     Connection::open(stack.edge(0), &account).await?.close().await?;
     std::fs::remove_file(stack.keys().join(format!("public/{old}.pem")))?;
     wait::until("the old key is forgotten", async || {
-        let answer = account.call(stack.edge(0), "user.me", None, json!({})).await.ok()?;
+        let answer = account
+            .call(stack.edge(0), "user.me", None, json!({}))
+            .await
+            .ok()?;
         (answer.status == 401).then_some(())
     })
     .await;
@@ -246,6 +262,9 @@ async fn the_auth_service_learns_where_a_call_comes_from() -> Result<()> {
         )
         .await?;
     let kinds: Vec<(String, bool)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    assert_eq!(kinds, [("registered".to_owned(), true), ("logged_in".to_owned(), true)]);
+    assert_eq!(
+        kinds,
+        [("registered".to_owned(), true), ("logged_in".to_owned(), true)]
+    );
     stack.finish().await
 }

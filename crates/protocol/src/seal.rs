@@ -257,6 +257,23 @@ mod tests {
     }
 
     #[test]
+    fn replaced_keys_seal_at_once_and_unfit_ones_change_nothing() {
+        let sealer = sealer(&["old"]);
+        let before = sealer.seal(&BINDING, 100, b"secret").unwrap();
+        let fill = |kid: &str| (kid.to_owned(), vec![u8::try_from(kid.len()).unwrap(); KEY_BYTES]);
+        sealer.replace([fill("newer"), fill("old")]).unwrap();
+        assert_eq!(sealer.open(&BINDING, 100, &before).unwrap(), b"secret");
+        let after = sealer.seal(&BINDING, 100, b"secret").unwrap();
+        assert!(after.starts_with(b"\x05newer"));
+        assert_eq!(
+            sealer.replace([("k".to_owned(), vec![1; 31])]),
+            Err(SealError::Key)
+        );
+        assert_eq!(sealer.replace([]), Err(SealError::Key));
+        assert_eq!(sealer.open(&BINDING, 100, &after).unwrap(), b"secret");
+    }
+
+    #[test]
     fn weak_keys_are_refused() {
         assert!(Sealer::new([]).is_err());
         assert!(Sealer::new([("a".to_owned(), vec![0; 16])]).is_err());

@@ -220,3 +220,30 @@ fn read(node: NodeId, bytes: &[u8]) -> Result<(Envelope<'_>, &[u8]), BatchError>
     };
     Ok((Envelope { header, body }, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_told_for_http_only_methods_and_by_nobody_else() {
+        let header = |method, session| EnvelopeHeader {
+            address: Address::default(),
+            request: 1,
+            method,
+            user: UserId::NIL,
+            login: LoginId::NIL,
+            session,
+            room: RoomId::NIL,
+        };
+        for text in ["192.0.2.7", "2001:db8::1"] {
+            let address: IpAddr = text.parse().unwrap();
+            let session = EnvelopeHeader::session_of_origin(address);
+            let origin = header(Method::AuthLogin, session).origin().unwrap();
+            assert_eq!(origin.to_canonical(), address);
+            assert_eq!(header(Method::MessageSend, session).origin(), None);
+            assert_eq!(header(Method::AuthLogout, session).origin(), None);
+        }
+        assert_eq!(header(Method::AuthLogin, SessionId::NIL).origin(), None);
+    }
+}
