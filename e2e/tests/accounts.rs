@@ -1,5 +1,7 @@
 //! Accounts and logins, through the edge and the auth service.
 
+#![allow(clippy::print_stderr, reason = "prints figures")]
+
 use std::time::Instant;
 
 use anyhow::{Context, Result};

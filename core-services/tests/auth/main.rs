@@ -1,6 +1,11 @@
 //! The calls of accounts, on a real database: what each does, refuses and leaves behind.
 
-#![allow(clippy::unwrap_used, unreachable_pub, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "tests, some of which print figures"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -101,7 +101,7 @@ impl Keyring {
 
     /// What seals and opens with these keys.
     pub fn sealer(&self, folder: &Path) -> Result<Sealer, KeysError> {
-        Sealer::new(self.sealing.clone()).map_err(|_| KeysError::NotAKey {
+        Sealer::new(self.sealing.clone()).map_err(|_unfit| KeysError::NotAKey {
             path: folder.join("seal"),
             wanted: "a folder of sealing keys",
         })
