@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn a_rotation_is_taken_into_use_and_a_broken_folder_is_not() {
         let dir = tempfile::tempdir().unwrap();
-        let made = SystemTime::UNIX_EPOCH + Duration::from_secs(20_000 * 86_400);
+        let made = SystemTime::UNIX_EPOCH + Duration::from_hours(20_000 * 24);
         let first = keys::make(dir.path(), made).unwrap();
         let watched = Watched {
             dir: dir.path().to_owned(),

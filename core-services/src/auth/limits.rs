@@ -206,7 +206,7 @@ mod tests {
         let limits = limits();
         let worst = [Key::Account([0xFF; 16])];
         while limits.take(&worst, 0).is_ok() {}
-        for number in 0..(BUCKETS_MAX as u128 + 1) {
+        for number in 0..=(BUCKETS_MAX as u128) {
             let _ = limits.take(&[Key::Account(number.to_le_bytes())], 0);
         }
         assert!(limits.buckets().len() <= BUCKETS_MAX);

@@ -11,15 +11,15 @@ use crate::world::{Caller, PASSWORD, World, because, refusal};
 
 /// The code of now and of `later` steps, as an app on a phone computes it from what it was shown (RFC 6238).
 fn app(secret: &Value, later: i64) -> String {
-    let mut bits = String::new();
-    for digit in secret.as_str().unwrap().bytes() {
+    let bits = secret.as_str().unwrap().bytes().map(|digit| {
         let value = if digit.is_ascii_uppercase() {
             digit - b'A'
         } else {
             digit - b'2' + 26
         };
-        bits += &format!("{value:05b}");
-    }
+        format!("{value:05b}")
+    });
+    let bits = bits.collect::<String>();
     let bytes: Vec<u8> = (0..bits.len() / 8)
         .map(|at| u8::from_str_radix(&bits[at * 8..at * 8 + 8], 2).unwrap())
         .collect();
