@@ -1,5 +1,6 @@
 //! Time-based codes as a second factor, and recovery codes in their place.
 
+use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::hmac;
@@ -11,15 +12,15 @@ use crate::world::{Caller, PASSWORD, World, because, refusal};
 
 /// The code of now and of `later` steps, as an app on a phone computes it from what it was shown (RFC 6238).
 fn app(secret: &Value, later: i64) -> String {
-    let bits = secret.as_str().unwrap().bytes().map(|digit| {
+    let mut bits = String::new();
+    for digit in secret.as_str().unwrap().bytes() {
         let value = if digit.is_ascii_uppercase() {
             digit - b'A'
         } else {
             digit - b'2' + 26
         };
-        format!("{value:05b}")
-    });
-    let bits = bits.collect::<String>();
+        write!(bits, "{value:05b}").unwrap();
+    }
     let bytes: Vec<u8> = (0..bits.len() / 8)
         .map(|at| u8::from_str_radix(&bits[at * 8..at * 8 + 8], 2).unwrap())
         .collect();
