@@ -14,11 +14,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin};
-use crate::auth::Auth;
+use crate::auth::{self, Auth};
 use crate::backbone;
 use crate::chat::Chat;
 use crate::config::{Config, redact};
 use crate::delivery::Deliverer;
+use crate::keys::Signer;
+use crate::mail::Mailer;
+use crate::rotation::{self, Watched};
 use crate::service::Handler;
 use crate::store::{Meta, Store};
 use crate::user::Profiles;
@@ -52,6 +55,8 @@ struct Parts {
     meta: Meta,
     client: Client,
     sealer: Arc<Sealer>,
+    /// In a process that runs the auth service.
+    signer: Option<Arc<Signer>>,
     deliverer: Deliverer,
 }
 
@@ -97,6 +102,12 @@ pub async fn run(services: &[Service], config: Config) -> Result<(), Vec<String>
         .await
         .map_err(|error| one(format!("hub:meta cannot be written: {error}")))?;
 
+    let signer = if services.contains(&Service::Auth) {
+        let signer = rotation::signer(&config.keys_dir);
+        Some(signer.map_err(|error| one(format!("keys: {error}")))?)
+    } else {
+        None
+    };
     let deliverer = Deliverer::new(config.node_entries_max, config.directory_reuse);
     let parts = Parts {
         config,
@@ -104,10 +115,17 @@ pub async fn run(services: &[Service], config: Config) -> Result<(), Vec<String>
         meta,
         client,
         sealer: Arc::new(sealer),
+        signer,
         deliverer,
     };
     let ending = CancellationToken::new();
     let tasks = TaskTracker::new();
+    let watched = Watched {
+        dir: parts.config.keys_dir.clone(),
+        sealer: Arc::clone(&parts.sealer),
+        signer: parts.signer.clone(),
+    };
+    tasks.spawn(watched.run(ending.clone()));
     let mut workers = Vec::new();
     for service in services {
         workers.push(start(*service, &parts, &tasks, &ending).map_err(one)?);
@@ -142,9 +160,23 @@ fn start(
 ) -> Result<Arc<Status>, String> {
     match service {
         Service::Auth => {
-            let signing =
-                keys::load_signing(&parts.config.keys_dir).map_err(|error| format!("keys: {error}"))?;
-            let auth = Auth::new(parts.store.clone(), &parts.meta, &parts.config.auth, signing)?;
+            let signer = parts
+                .signer
+                .clone()
+                .ok_or("keys: the signing key was not loaded")?;
+            let mailer = Mailer::start(&parts.config.outbox)?;
+            let auth = Auth::new(
+                parts.store.clone(),
+                &parts.meta,
+                &parts.config.auth,
+                signer,
+                mailer,
+            )?;
+            tasks.spawn(auth::tidy::run(
+                parts.store.clone(),
+                parts.config.auth.audit,
+                ending.clone(),
+            ));
             Ok(spawn(auth, parts, tasks, ending))
         }
         Service::Chat => Ok(spawn(

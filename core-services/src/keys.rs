@@ -7,19 +7,22 @@
 //! ```
 //!
 //! The greatest KID (`YYYYMMDD-xxxxxxxx`) signs and seals, all of them verify and open, so making a new one is a
-//! rotation.
+//! rotation. A running process takes a new key into use [`KEYS_SETTLE_S`] after it appeared: by then every other one
+//! has seen it.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use hub_protocol::limits::KEYS_SETTLE_S;
 use hub_protocol::seal::{self, Sealer};
 use jsonwebtoken::EncodingKey;
 use thiserror::Error;
@@ -78,6 +81,27 @@ impl std::fmt::Debug for SigningKey {
     }
 }
 
+/// The key that signs now; a rotation replaces it.
+#[derive(Debug)]
+pub struct Signer(RwLock<Arc<SigningKey>>);
+
+impl Signer {
+    /// Signs with this key.
+    pub fn new(key: SigningKey) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(Arc::new(key))))
+    }
+
+    /// The key for the next token.
+    pub fn current(&self) -> Arc<SigningKey> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Signs with another key from now on.
+    pub fn replace(&self, key: SigningKey) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+    }
+}
+
 /// Makes a folder with one key of each kind, or adds one to each; returns the new KID.
 pub fn make(dir: &Path, now: SystemTime) -> Result<String, KeysError> {
     for (folder, mode) in [(SIGNING, 0o700), (PUBLIC, 0o755), (SEAL, 0o700)] {
@@ -86,7 +110,7 @@ pub fn make(dir: &Path, now: SystemTime) -> Result<String, KeysError> {
             .recursive(true)
             .mode(mode)
             .create(&path)
-            .map_err(at(&path))?;
+            .map_err(at_path(&path))?;
     }
     let kid = next_kid(dir, now)?;
     let random = SystemRandom::new();
@@ -120,12 +144,22 @@ pub fn make(dir: &Path, now: SystemTime) -> Result<String, KeysError> {
     Ok(kid)
 }
 
-/// The key that signs now.
+/// The newest key.
 pub fn load_signing(dir: &Path) -> Result<SigningKey, KeysError> {
     let folder = dir.join(SIGNING);
-    let kid = kids(&folder, "pem")?
-        .pop()
-        .ok_or_else(|| KeysError::None(folder.clone()))?;
+    let newest = kids(&folder, "pem")?.pop();
+    signing(&folder, newest)
+}
+
+/// The key that signs at a moment: the newest that everybody has seen.
+pub fn load_signing_at(dir: &Path, now: SystemTime) -> Result<SigningKey, KeysError> {
+    let folder = dir.join(SIGNING);
+    let settled = settled(&folder, "pem", now)?.pop();
+    signing(&folder, settled)
+}
+
+fn signing(folder: &Path, kid: Option<String>) -> Result<SigningKey, KeysError> {
+    let kid = kid.ok_or_else(|| KeysError::None(folder.to_owned()))?;
     let path = folder.join(format!("{kid}.pem"));
     let text = read_private(&path)?;
     match EncodingKey::from_ed_pem(text.as_bytes()) {
@@ -134,23 +168,50 @@ pub fn load_signing(dir: &Path) -> Result<SigningKey, KeysError> {
     }
 }
 
-/// All sealing keys, the newest first.
+/// All sealing keys.
 pub fn load_sealer(dir: &Path) -> Result<Sealer, KeysError> {
+    let keys = load_sealing(dir, SystemTime::now())?;
+    Sealer::new(keys).map_err(|_none| KeysError::None(dir.join(SEAL)))
+}
+
+/// All sealing keys by name; the first one seals at a moment: the newest that everybody has seen.
+pub fn load_sealing(dir: &Path, now: SystemTime) -> Result<Vec<(String, Vec<u8>)>, KeysError> {
     let folder = dir.join(SEAL);
     let mut keys = Vec::new();
-    for kid in kids(&folder, "key")?.into_iter().rev() {
+    for kid in settled(&folder, "key", now)?.into_iter().rev() {
         let path = folder.join(format!("{kid}.key"));
         let key = from_hex(read_private(&path)?.trim()).filter(|key| key.len() == seal::KEY_BYTES);
         keys.push((kid, key.ok_or(KeysError::Unfit(path))?));
     }
-    Sealer::new(keys).map_err(|_none| KeysError::None(folder))
+    Ok(keys)
+}
+
+/// Like [`kids`], but the last one is the key in use: the greatest that is old enough, or the least if none is.
+fn settled(folder: &Path, extension: &str, now: SystemTime) -> Result<Vec<String>, KeysError> {
+    let mut kids = kids(folder, extension)?;
+    let mut in_use = 0;
+    for (at, kid) in kids.iter().enumerate() {
+        let path = folder.join(format!("{kid}.{extension}"));
+        let since = fs::metadata(&path)
+            .and_then(|about| about.modified())
+            .map_err(at_path(&path))?;
+        let age = now.duration_since(since).unwrap_or_default();
+        if age >= Duration::from_secs(KEYS_SETTLE_S) {
+            in_use = at;
+        }
+    }
+    if in_use < kids.len() {
+        let kid = kids.remove(in_use);
+        kids.push(kid);
+    }
+    Ok(kids)
 }
 
 /// Names of the keys in a folder, in ascending order.
 fn kids(folder: &Path, extension: &str) -> Result<Vec<String>, KeysError> {
     let mut kids = Vec::new();
-    for entry in fs::read_dir(folder).map_err(at(folder))? {
-        let path = entry.map_err(at(folder))?.path();
+    for entry in fs::read_dir(folder).map_err(at_path(folder))? {
+        let path = entry.map_err(at_path(folder))?.path();
         if path.extension().is_some_and(|known| known == extension)
             && let Some(kid) = path.file_stem().and_then(|stem| stem.to_str())
         {
@@ -231,21 +292,21 @@ fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), KeysError> {
         file.sync_all()?;
         fs::rename(&part, path)
     };
-    write().map_err(at(path))
+    write().map_err(at_path(path))
 }
 
 fn read_private(path: &Path) -> Result<String, KeysError> {
-    let mode = fs::metadata(path).map_err(at(path))?.permissions().mode() & 0o777;
+    let mode = fs::metadata(path).map_err(at_path(path))?.permissions().mode() & 0o777;
     if mode & 0o007 != 0 {
         return Err(KeysError::Readable {
             path: path.to_owned(),
             mode,
         });
     }
-    fs::read_to_string(path).map_err(at(path))
+    fs::read_to_string(path).map_err(at_path(path))
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> KeysError {
+fn at_path(path: &Path) -> impl FnOnce(io::Error) -> KeysError {
     let path = path.to_owned();
     move |source| KeysError::File { path, source }
 }
@@ -283,8 +344,38 @@ mod tests {
         let earlier = make(dir.path(), day(19_000)).unwrap();
         assert!(first < second && second < earlier, "{first} {second} {earlier}");
         assert_eq!(load_signing(dir.path()).unwrap().kid, earlier);
-        let sealer = format!("{:?}", load_sealer(dir.path()).unwrap());
-        assert_eq!(sealer, format!("{:?}", [&earlier, &second, &first]));
+        let later = SystemTime::now() + Duration::from_secs(KEYS_SETTLE_S);
+        let sealing = |now| {
+            load_sealing(dir.path(), now)
+                .unwrap()
+                .into_iter()
+                .map(|(kid, _)| kid)
+        };
+        assert!(sealing(later).eq([earlier, second, first]));
+    }
+
+    #[test]
+    fn a_new_key_waits_until_everybody_has_seen_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = make(dir.path(), day(20_000)).unwrap();
+        // Alone it is used at once.
+        assert_eq!(load_signing_at(dir.path(), SystemTime::now()).unwrap().kid, first);
+        let age = |folder: &str, kid: &str, extension: &str| {
+            let path = dir.path().join(folder).join(format!("{kid}.{extension}"));
+            let file = fs::File::options().append(true).open(path).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_mins(1))
+                .unwrap();
+        };
+        age(SIGNING, &first, "pem");
+        age(SEAL, &first, "key");
+        let second = make(dir.path(), day(20_001)).unwrap();
+        let in_use = |now| {
+            let signs = load_signing_at(dir.path(), now).unwrap().kid;
+            (signs, load_sealing(dir.path(), now).unwrap()[0].0.clone())
+        };
+        assert_eq!(in_use(SystemTime::now()), (first.clone(), first));
+        let later = SystemTime::now() + Duration::from_secs(KEYS_SETTLE_S);
+        assert_eq!(in_use(later), (second.clone(), second));
     }
 
     #[test]

@@ -11,8 +11,10 @@
 //! | [`auth`], [`chat`], [`user`] | 10: rules |
 //! | [`store`] | 11: transactions |
 //! | [`delivery`] | 12: who is where |
+//! | [`mail`] | messages to people, out of the way of every call |
 //! | [`backbone`] | connections to Redis, and the scripts that run there |
 //! | [`migrate`], [`keys`], [`seed`] | what is made once |
+//! | [`rotation`] | keys that change while the program runs |
 //! | [`config`], [`cli`], [`app`], [`admin`] | the program around it |
 
 #![forbid(unsafe_code)]
@@ -27,9 +29,11 @@ pub mod cli;
 pub mod config;
 pub mod delivery;
 pub mod keys;
+pub mod mail;
 pub mod metric;
 pub mod migrate;
 pub mod mutants;
+pub mod rotation;
 pub mod seed;
 pub mod service;
 pub mod store;

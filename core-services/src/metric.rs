@@ -54,6 +54,10 @@ pub fn describe() {
         "Logins whose end was announced."
     );
     counter!(
+        "hub_services_messages_total",
+        "Messages to people (one-time codes) by outcome: sent, failed, full (too many waited)."
+    );
+    counter!(
         "hub_services_chat_rooms_loaded_total",
         "Rooms that a transaction had to load."
     );

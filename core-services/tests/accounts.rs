@@ -12,8 +12,9 @@ use bytes::Bytes;
 use hub_protocol::batch::EnvelopeHeader;
 use hub_protocol::{Address, LoginId, Method, RoomId, SessionId, UserId};
 use hub_services::auth::Auth;
-use hub_services::config::AuthConfig;
-use hub_services::keys;
+use hub_services::config::{Allowance, AuthConfig, OutboxConfig as Outbox};
+use hub_services::keys::{self, Signer};
+use hub_services::mail::Mailer;
 use hub_services::service::{Call, Handler, Outcome};
 use serde_json::{Value, json};
 use support::Database;
@@ -31,13 +32,17 @@ impl World {
         let config = AuthConfig {
             argon2_memory_kib: 64,
             argon2_passes: 1,
-            argon2_lanes: 1,
             hash_threads: 2,
-            access_token: Duration::from_mins(15),
-            refresh_token: Duration::from_hours(1),
+            // Tests of limits stand in tests/auth.
+            account_attempts: Allowance {
+                burst: 0,
+                every: Duration::from_secs(1),
+            },
+            ..AuthConfig::default()
         };
-        let signing = keys::load_signing(folder.path()).unwrap();
-        let auth = Arc::new(Auth::new(db.store.clone(), &db.meta, &config, signing).unwrap());
+        let signer = Signer::new(keys::load_signing(folder.path()).unwrap());
+        let mailer = Mailer::start(&Outbox::none()).unwrap();
+        let auth = Arc::new(Auth::new(db.store.clone(), &db.meta, &config, signer, mailer).unwrap());
         Self { db, auth }
     }
 

@@ -8,7 +8,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use hub_protocol::api::auth::{AUDIENCE, Claims, ISSUER};
@@ -16,7 +16,9 @@ use hub_protocol::api::event::CreatedData;
 use hub_protocol::batch::EnvelopeHeader;
 use hub_protocol::{Address, LoginId, Method, RoomId, SessionId, UserId};
 use hub_services::auth::Auth;
-use hub_services::config::AuthConfig;
+use hub_services::config::{AuthConfig, OutboxConfig};
+use hub_services::keys::Signer;
+use hub_services::mail::Mailer;
 use hub_services::seed::{self, Wanted};
 use hub_services::service::{Call, Handler};
 use hub_services::{keys, user::Profiles};
@@ -160,13 +162,19 @@ async fn tokens_open_sessions_and_are_renewed_and_runs_do_not_collide() {
     let config = AuthConfig {
         argon2_memory_kib: 64,
         argon2_passes: 1,
-        argon2_lanes: 1,
         hash_threads: 1,
-        access_token: Duration::from_mins(15),
-        refresh_token: Duration::from_hours(1),
+        ..AuthConfig::default()
     };
     let signing = keys::load_signing(seeded.folder.path()).unwrap();
-    let auth = Auth::new(seeded.db.store.clone(), &seeded.db.meta, &config, signing).unwrap();
+    let mailer = Mailer::start(&OutboxConfig::none()).unwrap();
+    let auth = Auth::new(
+        seeded.db.store.clone(),
+        &seeded.db.meta,
+        &config,
+        Signer::new(signing),
+        mailer,
+    )
+    .unwrap();
     let params = json!({"refresh_token": user["refresh_token"]});
     let renewed = call(&auth, Method::AuthRefresh, UserId::NIL, params).await;
     assert_eq!(renewed["user"]["id"], user["user"]);

@@ -56,7 +56,7 @@ pub struct Stack {
     pub database: Database,
     redis_url: String,
     addresses: Vec<SocketAddr>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Stack {
@@ -152,7 +152,7 @@ impl Stack {
             database,
             redis_url,
             addresses,
-            _folder: folder,
+            folder,
         };
         for part in stack.parts() {
             part.start()?;
@@ -187,6 +187,17 @@ impl Stack {
         self.redis.start()?;
         redis_answers(&self.redis_url).await;
         Ok(())
+    }
+
+    /// The keys folder of all parts.
+    pub fn keys(&self) -> PathBuf {
+        self.folder.path().join("keys")
+    }
+
+    /// Adds a key of each kind to the keys folder, as an operator does.
+    pub fn rotate_keys(&self) -> Result<()> {
+        let keys = self.keys().display().to_string();
+        run(self.folder.path(), &[], &["config", "keys", &keys])
     }
 
     /// A metric of an edge, summed over its labels.

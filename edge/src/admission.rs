@@ -104,6 +104,13 @@ impl Gate {
     }
 }
 
+impl Ticket {
+    /// Where the connection comes from; of IPv6 only the first 64 bits.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut counts = self.gate.counts.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow};
 use hub_ring::{Choice, Engine};
@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use crate::accept;
 use crate::admin::{Admin, Shards};
 use crate::admission::{Gate, descriptors_max};
-use crate::auth::{Keyring, Verifier};
+use crate::auth::{self, Keyring, Verifier};
 use crate::backbone::{Backbone, BackboneSettings, Health};
 use crate::config::Config;
 use crate::counters::SharedCounters;
@@ -48,7 +48,15 @@ pub fn run(mut config: Config) -> Result<()> {
     let Choice { engine, fallback } = choose_engine(config.ring.engine)?;
     // All shards take what was found here.
     config.ring.engine = engine;
-    let keyring = Keyring::load(&config.auth.keys_dir)?;
+    let keyring = Keyring::load(&config.auth.keys_dir, SystemTime::now())?;
+    let sealer = Arc::new(keyring.sealer(&config.auth.keys_dir)?);
+    let verifier = Arc::new(Verifier::new(keyring.public, config.auth.leeway_s));
+    auth::watch(
+        config.auth.keys_dir.clone(),
+        Arc::clone(&verifier),
+        Arc::clone(&sealer),
+    )
+    .context("cannot start the thread that looks at the keys")?;
     let admin = TcpListener::bind(config.server.admin)
         .with_context(|| format!("cannot listen on {} (admin)", config.server.admin))?;
     admin.set_nonblocking(true)?;
@@ -60,8 +68,8 @@ pub fn run(mut config: Config) -> Result<()> {
     let memory = Memory::new(config.limits.memory_bytes_max);
     let parts = Arc::new(Parts {
         tls: config.tls_dir.as_deref().map(tls::serve).transpose()?,
-        verifier: Arc::new(Verifier::new(keyring.public, config.auth.leeway_s)),
-        sealer: Arc::new(keyring.sealer),
+        verifier,
+        sealer,
         gate: Gate::new(
             config.limits.connections_max,
             config.limits.connections_per_address,

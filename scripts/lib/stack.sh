@@ -189,7 +189,10 @@ redis_answers() { [ "$(redis_ PING)" = PONG ]; }
 start_service() {
   local name=$1 port=$2 unsafe=()
   [ "$FSYNC" = on ] || unsafe=(env HUB_SERVICES__POSTGRES__ALLOW_UNSAFE_DURABILITY=true)
-  spawn "$name" "${unsafe[@]}" "$HUB_BIN/hub-services" "$name" --database "$DATABASE_URL" --redis "$REDIS_URL" \
+  # One-time codes are files of the folder `outbox`.
+  spawn "$name" "${unsafe[@]}" env HUB_SERVICES__OUTBOX__KIND="${HUB_SERVICES__OUTBOX__KIND:-file}" \
+    HUB_SERVICES__OUTBOX__FOLDER="${HUB_SERVICES__OUTBOX__FOLDER:-$RUN/outbox}" \
+    "$HUB_BIN/hub-services" "$name" --database "$DATABASE_URL" --redis "$REDIS_URL" \
     --keys "$RUN/keys" --admin "127.0.0.1:$port"
 }
 

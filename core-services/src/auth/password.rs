@@ -1,76 +1,55 @@
-//! Password hashes (argon2id, RFC 9106) on threads of their own, a few at a time: a storm of logins must not starve
-//! the worker, and no database transaction waits for a hash.
+//! `auth.change_password`.
 
-use std::sync::Arc;
+use hub_protocol::api::Empty;
+use hub_protocol::api::auth::ChangePassword;
+use hub_protocol::{ErrorCode, LoginId};
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
-use tokio::sync::Semaphore;
+use super::accounts::{Accounts, Stop, caller, check_password};
+use super::limits::Key;
+use super::store::account;
+use crate::call::{json, now_us, params, refuse};
+use crate::service::{Call, Outcome};
 
-use crate::config::AuthConfig;
-
-/// Hashes and verifies passwords.
-#[derive(Clone, Debug)]
-pub(super) struct Passwords {
-    argon2: Argon2<'static>,
-    turns: Arc<Semaphore>,
-    /// Verified for users that do not exist, so that they take as long as the others.
-    dummy: Arc<str>,
-}
-
-impl Passwords {
-    pub(super) fn new(config: &AuthConfig) -> Result<Self, String> {
-        let params = Params::new(
-            config.argon2_memory_kib,
-            config.argon2_passes,
-            config.argon2_lanes,
-            None,
-        );
-        let params = params.map_err(|error| format!("auth.argon2_*: {error}"))?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let dummy = hash(&argon2, "nobody has this password").ok_or("argon2 refuses to hash")?;
-        Ok(Self {
-            argon2,
-            turns: Arc::new(Semaphore::new(config.hash_threads)),
-            dummy: dummy.into(),
-        })
-    }
-
-    /// The PHC string of a password.
-    pub(super) async fn hash(&self, password: &str) -> Option<String> {
-        let password = password.to_owned();
-        self.run(move |argon2| hash(argon2, &password)).await
-    }
-
-    /// True if the password belongs to the hash. Without a hash it takes as long and is false.
-    pub(super) async fn verify(&self, password: &str, hash: Option<String>) -> bool {
-        let (password, is_known) = (password.to_owned(), hash.is_some());
-        let hash = hash.unwrap_or_else(|| self.dummy.to_string());
-        let verify = move |argon2: &Argon2<'_>| {
-            let hash = PasswordHash::new(&hash).ok()?;
-            argon2.verify_password(password.as_bytes(), &hash).ok()
+impl Accounts {
+    /// Replaces the password; all other logins end. Whoever knows that the new one is in force already, repeats a
+    /// call whose answer was lost.
+    pub(super) async fn change_password(&self, call: &Call) -> Result<Outcome, Stop> {
+        let asked: ChangePassword = params(call)?;
+        check_password(&asked.new_password)?;
+        let caller = caller(call)?;
+        let first = match self.prove(call, &asked.password).await {
+            Ok(account) => {
+                let new = self.hash(&asked.new_password).await?;
+                let who = self.who(call);
+                let hashes = (account.hash.as_str(), new.as_str());
+                let revoked = account::change_password(&self.store, &who, caller, hashes, now_us()).await?;
+                match revoked {
+                    Some(revoked) => return Ok(done(revoked)),
+                    None => refuse(ErrorCode::Forbidden, "the password is wrong").into(),
+                }
+            }
+            Err(stop) => stop,
         };
-        self.run(verify).await.is_some() && is_known
-    }
-
-    async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Argon2<'_>) -> Option<T> + Send + 'static,
-    ) -> Option<T> {
-        let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
-        let argon2 = self.argon2.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            work(&argon2)
-        });
-        done.await.ok().flatten()
+        let Stop::Refused(refusal) = first else {
+            return Err(first);
+        };
+        if refusal.code != ErrorCode::Forbidden {
+            return Err(refusal.into());
+        }
+        self.limits.take(&[Key::Login(caller.1)], now_us())?;
+        let known = account::find_by_id(&self.store, caller.0).await?;
+        let hash = known.as_ref().map(|account| account.hash.as_str());
+        if self.verify(&asked.new_password, hash).await {
+            self.limits.give_back(&[Key::Login(caller.1)]);
+            return Ok(done(account::revoked_by_change(&self.store, caller.0).await?));
+        }
+        Err(refusal.into())
     }
 }
 
-fn hash(argon2: &Argon2<'_>, password: &str) -> Option<String> {
-    argon2
-        .hash_password(password.as_bytes())
-        .ok()
-        .map(|hash| hash.to_string())
+fn done(revoked: Vec<LoginId>) -> Outcome {
+    Outcome {
+        revoked,
+        ..Outcome::result(json(&Empty {}))
+    }
 }

@@ -73,6 +73,74 @@ pub struct AuthConfig {
     pub access_token: Duration,
     /// Life of a login that is not used.
     pub refresh_token: Duration,
+    /// Tries to log in to one account from unknown devices.
+    pub account_attempts: Allowance,
+    /// Tries from one network address.
+    pub address_attempts: Allowance,
+    /// Tries of one known device, or of one login that shows its password again.
+    pub device_attempts: Allowance,
+    /// One-time codes for one account.
+    pub account_codes: Allowance,
+    /// How long the audit log is kept.
+    pub audit: Duration,
+}
+
+impl Default for AuthConfig {
+    /// What the shipped file says.
+    fn default() -> Self {
+        let shipped = Figment::from(Toml::string(DEFAULTS)).extract::<Raw>();
+        let shipped = Config::try_from(shipped.expect("a test reads the shipped file"));
+        shipped.expect("a test checks the shipped file").auth
+    }
+}
+
+/// How often something may happen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Allowance {
+    /// At once; 0 turns the limit off.
+    pub burst: u32,
+    /// One more each.
+    pub every: Duration,
+}
+
+/// How messages to people are delivered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OutboxConfig {
+    /// On which way.
+    pub kind: OutboxKind,
+    /// The address of the sender.
+    pub from: String,
+}
+
+impl OutboxConfig {
+    /// Nothing is sent.
+    pub fn none() -> Self {
+        Self {
+            kind: OutboxKind::None,
+            from: String::new(),
+        }
+    }
+}
+
+/// See [`OutboxConfig`].
+#[derive(Clone, PartialEq, Eq)]
+pub enum OutboxKind {
+    /// Not at all.
+    None,
+    /// Into a folder, one file per message.
+    File(PathBuf),
+    /// To an SMTP server, by URL.
+    Smtp(String),
+}
+
+impl std::fmt::Debug for OutboxKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::File(folder) => write!(f, "File({})", folder.display()),
+            Self::Smtp(url) => write!(f, "Smtp({})", redact(url)),
+        }
+    }
 }
 
 /// Settings that were checked.
@@ -94,6 +162,8 @@ pub struct Config {
     pub directory_reuse: Duration,
     /// Bounds of the auth service.
     pub auth: AuthConfig,
+    /// How one-time codes are delivered.
+    pub outbox: OutboxConfig,
 }
 
 /// Reads all sources, without checking values.
@@ -170,6 +240,24 @@ impl TryFrom<Raw> for Config {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => size("auth.hash_threads", threads, 1_024)?,
         };
+        let allowance = |keys: [&'static str; 2], burst: u64, every_s: u64| {
+            Ok::<_, ConfigError>(Allowance {
+                burst: u32::try_from(burst).map_err(|_too_large| bad(keys[0], "is too large"))?,
+                every: Duration::from_secs(size(keys[1], every_s, 86_400)? as u64),
+            })
+        };
+        let outbox = OutboxConfig {
+            kind: match raw.outbox.kind.as_str() {
+                "none" => OutboxKind::None,
+                "file" => OutboxKind::File(raw.outbox.folder),
+                "smtp" if raw.outbox.url.is_empty() => {
+                    return Err(bad("outbox.url", "is needed for smtp"));
+                }
+                "smtp" => OutboxKind::Smtp(raw.outbox.url),
+                _ => return Err(bad("outbox.kind", "is none, file or smtp")),
+            },
+            from: raw.outbox.from,
+        };
         let calls_max = 64 * u64::from(UPLINK_ENVELOPES_MAX);
         Ok(Self {
             store,
@@ -195,7 +283,31 @@ impl TryFrom<Raw> for Config {
                 hash_threads: threads,
                 access_token: Duration::from_secs(access_token_s),
                 refresh_token: Duration::from_secs(days * 86_400),
+                account_attempts: allowance(
+                    ["auth.attempts_per_account", "auth.account_attempt_s"],
+                    raw.auth.attempts_per_account,
+                    raw.auth.account_attempt_s,
+                )?,
+                address_attempts: allowance(
+                    ["auth.attempts_per_address", "auth.address_attempt_s"],
+                    raw.auth.attempts_per_address,
+                    raw.auth.address_attempt_s,
+                )?,
+                device_attempts: allowance(
+                    ["auth.attempts_per_device", "auth.device_attempt_s"],
+                    raw.auth.attempts_per_device,
+                    raw.auth.device_attempt_s,
+                )?,
+                account_codes: allowance(
+                    ["auth.codes_per_account", "auth.account_code_s"],
+                    raw.auth.codes_per_account,
+                    raw.auth.account_code_s,
+                )?,
+                audit: Duration::from_secs(
+                    size("auth.audit_days", raw.auth.audit_days, 36_500)? as u64 * 86_400,
+                ),
             },
+            outbox,
         })
     }
 }

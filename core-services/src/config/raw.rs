@@ -18,6 +18,7 @@ pub struct Raw {
     pub(super) worker: Worker,
     pub(super) delivery: Delivery,
     pub(super) auth: Auth,
+    pub(super) outbox: Outbox,
 }
 
 #[derive(Clone, Deserialize)]
@@ -72,6 +73,24 @@ pub(super) struct Auth {
     pub(super) hash_threads: u64,
     pub(super) access_token_s: u64,
     pub(super) refresh_token_days: u64,
+    pub(super) attempts_per_account: u64,
+    pub(super) account_attempt_s: u64,
+    pub(super) attempts_per_address: u64,
+    pub(super) address_attempt_s: u64,
+    pub(super) attempts_per_device: u64,
+    pub(super) device_attempt_s: u64,
+    pub(super) codes_per_account: u64,
+    pub(super) account_code_s: u64,
+    pub(super) audit_days: u64,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Outbox {
+    pub(super) kind: String,
+    pub(super) folder: PathBuf,
+    pub(super) url: String,
+    pub(super) from: String,
 }
 
 impl std::fmt::Debug for Postgres {
@@ -85,6 +104,15 @@ impl std::fmt::Debug for Postgres {
 impl std::fmt::Debug for Redis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Redis").field("url", &redact(&self.url)).finish()
+    }
+}
+
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox")
+            .field("kind", &self.kind)
+            .field("url", &redact(&self.url))
+            .finish_non_exhaustive()
     }
 }
 
@@ -144,6 +172,25 @@ impl Raw {
                 ("hash_threads", auth.hash_threads.to_string()),
                 ("access_token_s", auth.access_token_s.to_string()),
                 ("refresh_token_days", auth.refresh_token_days.to_string()),
+                ("attempts_per_account", auth.attempts_per_account.to_string()),
+                ("account_attempt_s", auth.account_attempt_s.to_string()),
+                ("attempts_per_address", auth.attempts_per_address.to_string()),
+                ("address_attempt_s", auth.address_attempt_s.to_string()),
+                ("attempts_per_device", auth.attempts_per_device.to_string()),
+                ("device_attempt_s", auth.device_attempt_s.to_string()),
+                ("codes_per_account", auth.codes_per_account.to_string()),
+                ("account_code_s", auth.account_code_s.to_string()),
+                ("audit_days", auth.audit_days.to_string()),
+            ],
+        );
+        let outbox = &self.outbox;
+        section(
+            "outbox",
+            &[
+                ("kind", text(&outbox.kind)),
+                ("folder", text(&outbox.folder.to_string_lossy())),
+                ("url", text(&redact(&outbox.url))),
+                ("from", text(&outbox.from)),
             ],
         );
         out.truncate(out.trim_end().len());

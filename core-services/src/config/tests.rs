@@ -52,6 +52,9 @@ fn values_out_of_range_are_refused_by_name() {
         ("[auth]\naccess_token_s = 901", "auth.access_token_s"),
         ("[admin]\nlisten = \"9081\"", "admin.listen"),
         ("[postgres]\npool_max = 0", "postgres.pool_max"),
+        ("[auth]\naccount_attempt_s = 0", "auth.account_attempt_s"),
+        ("[outbox]\nkind = \"pigeon\"", "outbox.kind"),
+        ("[outbox]\nkind = \"smtp\"", "outbox.url"),
     ] {
         let error = with(text).unwrap_err().to_string();
         assert!(error.contains(key), "{error}");

@@ -16,7 +16,7 @@ use crate::service::Call;
 pub(super) struct Intake {
     /// Calls that change something, in their order.
     pub(super) writes: Vec<Call>,
-    /// Calls that only read, or only pass something on.
+    /// Calls that only read, only pass something on, or have a transaction of their own.
     pub(super) reads: Vec<Call>,
     /// Calls that are answered here.
     pub(super) refused: Vec<(EnvelopeHeader, ErrorBody)>,
@@ -45,7 +45,7 @@ pub(super) fn read(
         let class = header.method.class();
         let too_old = match class {
             Class::Write => false,
-            Class::Read => age_ms > READ_AGE_MS_MAX,
+            Class::Apart | Class::Read => age_ms > READ_AGE_MS_MAX,
             Class::Ephemeral => age_ms > EPHEMERAL_AGE_MS_MAX,
         };
         if too_old {
@@ -58,7 +58,7 @@ pub(super) fn read(
                 let call = Call { header, body };
                 match class {
                     Class::Write => intake.writes.push(call),
-                    Class::Read | Class::Ephemeral => intake.reads.push(call),
+                    Class::Apart | Class::Read | Class::Ephemeral => intake.reads.push(call),
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Refusals: what a client is told, and whether trying again can help.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 /// The `code` of an error. Final codes mean: not stored, and will not be. Retryable ones mean: not stored yet.
@@ -107,6 +109,9 @@ pub struct ErrorBody {
     /// When to try again, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_after_ms: Option<u32>,
+    /// Which case of its code it is, where a program must tell them apart: `totp_required`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<Cow<'static, str>>,
 }
 
 impl ErrorBody {
@@ -117,6 +122,7 @@ impl ErrorBody {
             message: message.into(),
             retryable: code.is_retryable(),
             retry_after_ms: None,
+            reason: None,
         }
     }
 
@@ -124,6 +130,13 @@ impl ErrorBody {
     #[must_use]
     pub fn retry_after_ms(mut self, ms: u32) -> Self {
         self.retry_after_ms = Some(ms);
+        self
+    }
+
+    /// The same, with the case for programs.
+    #[must_use]
+    pub fn reason(mut self, reason: &'static str) -> Self {
+        self.reason = Some(Cow::Borrowed(reason));
         self
     }
 }

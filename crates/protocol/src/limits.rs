@@ -13,6 +13,16 @@ pub const USERNAME_BYTES_MIN: usize = 3;
 pub const PASSWORD_BYTES_MIN: usize = 8;
 /// A password, UTF-8 bytes: bounds the work of hashing.
 pub const PASSWORD_BYTES_MAX: usize = 256;
+/// What a user calls a device of his, UTF-8 bytes.
+pub const DEVICE_NAME_BYTES_MAX: usize = 64;
+/// An e-mail address, bytes (RFC 5321 §4.5.3.1.3).
+pub const EMAIL_BYTES_MAX: usize = 254;
+/// Logins in one `auth.logins`: the ones used last.
+pub const LOGINS_MAX: i64 = 200;
+/// A one-time code lives this long, seconds.
+pub const CODE_S: u64 = 15 * 60;
+/// Wrong tries of a one-time code until it is void.
+pub const CODE_TRIES_MAX: i16 = 5;
 /// A room's name, UTF-8 bytes.
 pub const ROOM_NAME_BYTES_MAX: usize = 128;
 /// An access token, bytes, before it is parsed.
@@ -57,6 +67,11 @@ pub const ACCESS_TOKEN_S: u64 = 15 * 60;
 /// A session outlives its token by this much, seconds.
 pub const TOKEN_GRACE_S: u64 = 25;
 
+/// How often processes look at the keys folder, seconds.
+pub const KEYS_LOOK_S: u64 = 2;
+/// A new key signs and seals once it has been in the folder this long, seconds: by then everybody knows it.
+pub const KEYS_SETTLE_S: u64 = 10;
+
 /// Life of a directory entry, seconds; rewritten every [`DIRECTORY_SWEEP_S`].
 pub const DIRECTORY_TTL_S: u64 = 180;
 /// Every session's directory entry is rewritten once in this time, seconds.
@@ -83,6 +98,7 @@ const _: () = {
     assert!(RESULT_BYTES_MAX * 2 <= OUTBOUND_BYTES_MAX);
     // A missed renewal is no loss.
     assert!(NODE_TTL_S >= 4 * NODE_RENEW_S);
+    assert!(KEYS_SETTLE_S >= 4 * KEYS_LOOK_S);
     assert!(LEASE_MS >= 3 * LEASE_RENEW_MS);
     assert!(DIRECTORY_TTL_S >= 3 * DIRECTORY_SWEEP_S);
     // Nobody waits for a read that is dropped.

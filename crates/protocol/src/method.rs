@@ -44,6 +44,9 @@ pub enum Route {
 pub enum Class {
     /// Changes what is stored: keeps its place in the partition's order, never dropped.
     Write,
+    /// Changes what is stored in a transaction of its own that needs no place in an order and may be repeated: runs
+    /// beside writes, dropped when nobody can be waiting any more.
+    Apart,
     /// Only reads: runs beside writes, dropped when nobody can be waiting any more.
     Read,
     /// Only passes something on: dropped when old, never stored.
@@ -119,17 +122,17 @@ methods! {
     /// Opens a login with a password.
     AuthLogin = 2, "auth.login", Auth, Any, Write, Public;
     /// Renews a login by its refresh token.
-    AuthRefresh = 3, "auth.refresh", Auth, Any, Write, Public;
+    AuthRefresh = 3, "auth.refresh", Auth, Any, Apart, Public;
     /// Ends the calling login.
-    AuthLogout = 4, "auth.logout", Auth, User, Write, Session;
+    AuthLogout = 4, "auth.logout", Auth, User, Apart, Session;
     /// The caller's logins, one per device.
     AuthLogins = 5, "auth.logins", Auth, User, Read, Session;
     /// Ends another login of the caller.
-    AuthRevokeLogin = 6, "auth.revoke_login", Auth, User, Write, Session;
+    AuthRevokeLogin = 6, "auth.revoke_login", Auth, User, Apart, Session;
     /// Replaces the password by another one.
     AuthChangePassword = 7, "auth.change_password", Auth, User, Write, Http;
     /// Has a one-time code sent to the address of an account.
-    AuthRequestReset = 8, "auth.request_reset", Auth, Any, Write, Public;
+    AuthRequestReset = 8, "auth.request_reset", Auth, Any, Apart, Public;
     /// Replaces a forgotten password with the help of that code.
     AuthResetPassword = 9, "auth.reset_password", Auth, Any, Write, Public;
     /// Ends the account.
@@ -143,7 +146,7 @@ methods! {
     /// Sets the address for one-time codes, once it is confirmed.
     AuthSetEmail = 14, "auth.set_email", Auth, User, Write, Http;
     /// Confirms that address by the code that was sent there.
-    AuthConfirmEmail = 15, "auth.confirm_email", Auth, User, Write, Http;
+    AuthConfirmEmail = 15, "auth.confirm_email", Auth, User, Apart, Http;
 
     /// The caller's own profile.
     UserMe = 16, "user.me", User, User, Read, Session;
@@ -325,6 +328,13 @@ mod tests {
             let is_secret = method.name().starts_with("auth.") || method.name().starts_with("totp.");
             assert_eq!(method.is_sealed(), is_secret, "{}", method.name());
             assert!(!method.is_http_only() || is_secret, "{}", method.name());
+        }
+    }
+
+    #[test]
+    fn only_accounts_know_changes_without_an_order() {
+        for &method in Method::ALL.iter().filter(|method| method.class() == Class::Apart) {
+            assert_eq!(method.service(), Service::Auth, "{}", method.name());
         }
     }
 

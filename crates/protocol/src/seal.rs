@@ -14,6 +14,8 @@
     )
 )]
 
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use thiserror::Error;
 
@@ -59,15 +61,17 @@ pub enum SealError {
     Sealed,
 }
 
-/// The keys of a system: seals with the first, opens with any.
+/// The keys of a system: seals with the first, opens with any. A rotation [replaces](Self::replace) them.
 pub struct Sealer {
-    keys: Vec<(String, RandomizedNonceKey)>,
+    keys: RwLock<Keys>,
 }
+
+type Keys = Vec<(String, RandomizedNonceKey)>;
 
 impl std::fmt::Debug for Sealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list()
-            .entries(self.keys.iter().map(|(kid, _)| kid))
+            .entries(self.keys().iter().map(|(kid, _)| kid))
             .finish()
     }
 }
@@ -75,6 +79,23 @@ impl std::fmt::Debug for Sealer {
 impl Sealer {
     /// Keys by their name (`kid`, 1 to 64 bytes); the first one seals.
     pub fn new(keys: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<Self, SealError> {
+        Ok(Self {
+            keys: RwLock::new(Self::read(keys)?),
+        })
+    }
+
+    /// Takes other keys from now on, as [`new`](Self::new) does; an error changes nothing.
+    pub fn replace(&self, keys: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<(), SealError> {
+        let keys = Self::read(keys)?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
+
+    fn keys(&self) -> RwLockReadGuard<'_, Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(keys: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<Keys, SealError> {
         let mut known = Vec::new();
         for (kid, key) in keys {
             if kid.is_empty() || kid.len() > KID_BYTES_MAX || key.len() != KEY_BYTES {
@@ -88,12 +109,13 @@ impl Sealer {
         if known.is_empty() {
             return Err(SealError::Key);
         }
-        Ok(Self { keys: known })
+        Ok(known)
     }
 
     /// Seals a text. `minute` is minutes since the Unix epoch.
     pub fn seal(&self, binding: &Binding, minute: u32, text: &[u8]) -> Result<Vec<u8>, SealError> {
-        let (kid, key) = self.keys.first().ok_or(SealError::Key)?;
+        let keys = self.keys();
+        let (kid, key) = keys.first().ok_or(SealError::Key)?;
         let mut sealed = text.to_vec();
         let Ok(nonce) = key.seal_in_place_append_tag(aad(binding, minute), &mut sealed) else {
             return Err(SealError::Sealed);
@@ -119,7 +141,8 @@ impl Sealer {
         if made.abs_diff(minute) > MINUTES_AROUND {
             return Err(SealError::Sealed);
         }
-        let key = self.keys.iter().find(|(known, _)| known.as_bytes() == kid);
+        let keys = self.keys();
+        let key = keys.iter().find(|(known, _)| known.as_bytes() == kid);
         let (_, key) = key.ok_or(SealError::Sealed)?;
         let mut text = rest.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
@@ -231,6 +254,23 @@ mod tests {
             sealer(&["newer"]).open(&BINDING, 100, &sealed),
             Err(SealError::Sealed)
         );
+    }
+
+    #[test]
+    fn replaced_keys_seal_at_once_and_unfit_ones_change_nothing() {
+        let sealer = sealer(&["old"]);
+        let before = sealer.seal(&BINDING, 100, b"secret").unwrap();
+        let fill = |kid: &str| (kid.to_owned(), vec![u8::try_from(kid.len()).unwrap(); KEY_BYTES]);
+        sealer.replace([fill("newer"), fill("old")]).unwrap();
+        assert_eq!(sealer.open(&BINDING, 100, &before).unwrap(), b"secret");
+        let after = sealer.seal(&BINDING, 100, b"secret").unwrap();
+        assert!(after.starts_with(b"\x05newer"));
+        assert_eq!(
+            sealer.replace([("k".to_owned(), vec![1; 31])]),
+            Err(SealError::Key)
+        );
+        assert_eq!(sealer.replace([]), Err(SealError::Key));
+        assert_eq!(sealer.open(&BINDING, 100, &after).unwrap(), b"secret");
     }
 
     #[test]

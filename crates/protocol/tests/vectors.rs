@@ -174,7 +174,18 @@ fn round_trip_of(shape: &str, text: &str) -> String {
     match shape {
         "request auth.register" | "request auth.login" => round_trip::<Request<auth::Credentials>>(text),
         "request auth.refresh" => round_trip::<Request<auth::Refresh>>(text),
-        "request auth.logout" | "request user.me" => round_trip::<Request<Empty>>(text),
+        "request auth.logout" | "request auth.logins" | "request user.me" => {
+            round_trip::<Request<Empty>>(text)
+        }
+        "request auth.revoke_login" => round_trip::<Request<auth::RevokeLogin>>(text),
+        "request auth.change_password" => round_trip::<Request<auth::ChangePassword>>(text),
+        "request auth.request_reset" => round_trip::<Request<auth::RequestReset>>(text),
+        "request auth.reset_password" => round_trip::<Request<auth::ResetPassword>>(text),
+        "request auth.set_email" => round_trip::<Request<auth::SetEmail>>(text),
+        "request auth.confirm_email" => round_trip::<Request<auth::ConfirmEmail>>(text),
+        "request auth.delete_account" | "request totp.disable" => round_trip::<Request<auth::Proof>>(text),
+        "request totp.enroll" => round_trip::<Request<auth::Enroll>>(text),
+        "request totp.confirm" => round_trip::<Request<auth::Confirm>>(text),
         "request session.open" => round_trip::<Request<session::Open>>(text),
         "request user.get" => round_trip::<Request<user::Get>>(text),
         "request room.create" => round_trip::<Request<room::Create>>(text),
@@ -188,6 +199,9 @@ fn round_trip_of(shape: &str, text: &str) -> String {
         "request receipt.read" => round_trip::<Request<message::Read>>(text),
         "request sync" => round_trip::<Request<sync::Sync>>(text),
         "result auth.login" => round_trip::<Success<auth::Tokens>>(text),
+        "result auth.logins" => round_trip::<Success<auth::Logins>>(text),
+        "result auth.request_reset" => round_trip::<Success<auth::Challenge>>(text),
+        "result totp.enroll" => round_trip::<Success<auth::Enrolled>>(text),
         "result session.open" => round_trip::<Success<session::Opened>>(text),
         "result user.me" => round_trip::<Success<user::Me>>(text),
         "result user.get" => round_trip::<Success<user::Users>>(text),

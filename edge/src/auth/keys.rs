@@ -1,4 +1,5 @@
-//! The keys folder, read once at the start: `public/KID.pem` verifies access tokens, `seal/KID.key` seals `auth.*`.
+//! The keys folder: `public/KID.pem` verifies access tokens, `seal/KID.key` seals `auth.*`. It is looked at every few
+//! seconds, so that a rotation needs no restart.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -6,10 +7,18 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use hub_protocol::limits::{KEYS_LOOK_S, KEYS_SETTLE_S};
 use hub_protocol::seal::{KEY_BYTES, Sealer};
 use jsonwebtoken::DecodingKey;
 use thiserror::Error;
+
+use super::Verifier;
+
+const LOOK: Duration = Duration::from_secs(KEYS_LOOK_S);
+const SETTLE: Duration = Duration::from_secs(KEYS_SETTLE_S);
 
 /// Keys of one kind; more is not a keys folder.
 const KEYS_MAX: usize = 64;
@@ -21,8 +30,8 @@ const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
 pub struct Keyring {
     /// Public keys by `kid`.
     pub public: HashMap<String, DecodingKey>,
-    /// Seals with the newest key, opens with all.
-    pub sealer: Sealer,
+    /// Sealing keys by name. The first one seals: the newest that everybody has seen.
+    pub sealing: Vec<(String, Vec<u8>)>,
 }
 
 /// Why the keys folder cannot be used.
@@ -58,8 +67,8 @@ pub enum KeysError {
 }
 
 impl Keyring {
-    /// Reads the folder.
-    pub fn load(folder: &Path) -> Result<Self, KeysError> {
+    /// Reads the folder as it is to be used at a moment.
+    pub fn load(folder: &Path, now: SystemTime) -> Result<Self, KeysError> {
         let mut public = HashMap::new();
         for (kid, path) in key_files(&folder.join("public"), "pem")? {
             let pem = read(&path)?;
@@ -69,25 +78,79 @@ impl Keyring {
             };
             public.insert(kid, DecodingKey::from_ed_pem(pem.as_bytes()).map_err(not_a_key)?);
         }
-        let mut seal = Vec::new();
-        // The lexicographically greatest name is the newest key, and the one that seals.
-        for (kid, path) in key_files(&folder.join("seal"), "key")?.into_iter().rev() {
+        let mut sealing = Vec::new();
+        // The lexicographically greatest name is the newest key; it seals once it has been here for some time.
+        let mut files = key_files(&folder.join("seal"), "key")?;
+        let is_settled = |(_, path): &(String, PathBuf)| {
+            let since = fs::metadata(path).and_then(|about| about.modified());
+            since.is_ok_and(|since| now.duration_since(since).unwrap_or_default() >= SETTLE)
+        };
+        let in_use = files.iter().rposition(is_settled).unwrap_or(0);
+        let in_use = files.remove(in_use);
+        files.push(in_use);
+        for (kid, path) in files.into_iter().rev() {
             refuse_exposed(&path)?;
             let not_a_key = || KeysError::NotAKey {
                 path: path.clone(),
                 wanted: "64 hexadecimal digits",
             };
-            seal.push((kid, from_hex(read(&path)?.trim()).ok_or_else(not_a_key)?));
+            sealing.push((kid, from_hex(read(&path)?.trim()).ok_or_else(not_a_key)?));
         }
-        let not_a_key = |_| KeysError::NotAKey {
+        Ok(Self { public, sealing })
+    }
+
+    /// What seals and opens with these keys.
+    pub fn sealer(&self, folder: &Path) -> Result<Sealer, KeysError> {
+        Sealer::new(self.sealing.clone()).map_err(|_unfit| KeysError::NotAKey {
             path: folder.join("seal"),
             wanted: "a folder of sealing keys",
-        };
-        Ok(Self {
-            public,
-            sealer: Sealer::new(seal).map_err(not_a_key)?,
         })
     }
+
+    /// Names of the keys in the order of their use.
+    fn names(&self) -> (Vec<String>, Vec<String>) {
+        let mut public: Vec<_> = self.public.keys().cloned().collect();
+        public.sort();
+        (public, self.sealing.iter().map(|(kid, _)| kid.clone()).collect())
+    }
+}
+
+/// Looks at the folder until the process ends, on a thread of its own: new keys are used, removed ones are not any
+/// more. A folder that cannot be used is reported, once, and changes nothing.
+pub fn watch(folder: PathBuf, verifier: Arc<Verifier>, sealer: Arc<Sealer>) -> io::Result<()> {
+    let look = move || {
+        let mut seen = None;
+        let mut trouble = None;
+        loop {
+            std::thread::sleep(LOOK);
+            let keyring = match Keyring::load(&folder, SystemTime::now()) {
+                Ok(keyring) => keyring,
+                Err(error) => {
+                    let text = Some(error.to_string());
+                    if trouble != text {
+                        tracing::warn!(%error, "the keys in use stay");
+                        trouble = text;
+                    }
+                    continue;
+                }
+            };
+            trouble = None;
+            let names = keyring.names();
+            if seen.as_ref() == Some(&names) {
+                continue;
+            }
+            if sealer.replace(keyring.sealing).is_err() {
+                continue;
+            }
+            verifier.replace(keyring.public);
+            tracing::info!(public = ?names.0, seals = ?names.1.first(), "keys were read again");
+            seen = Some(names);
+        }
+    };
+    std::thread::Builder::new()
+        .name("keys-reload".to_owned())
+        .spawn(look)
+        .map(drop)
 }
 
 /// Files of a folder with this extension, by name without it, in the order of their names.
@@ -180,15 +243,30 @@ mod tests {
             &format!("{}\n", "22".repeat(32)),
             0o600,
         );
-        let keys = Keyring::load(folder.path()).unwrap();
+        let now = SystemTime::now();
+        let keys = Keyring::load(folder.path(), now + SETTLE).unwrap();
         assert!(keys.public.contains_key("20260101-a"));
-        assert_eq!(format!("{:?}", keys.sealer), r#"["20260201-b", "20260101-a"]"#);
+        assert_eq!(keys.names().1, ["20260201-b", "20260101-a"]);
+        // A key that has just come only opens.
+        let old = fs::File::options()
+            .append(true)
+            .open(folder.path().join("seal/20260101-a.key"))
+            .unwrap();
+        old.set_modified(now - SETTLE).unwrap();
+        let keys = Keyring::load(folder.path(), now).unwrap();
+        assert_eq!(keys.names().1, ["20260101-a", "20260201-b"]);
+        let sealer = format!("{:?}", keys.sealer(folder.path()).unwrap());
+        assert_eq!(sealer, r#"["20260101-a", "20260201-b"]"#);
     }
 
     #[test]
     fn what_is_missing_or_wrong_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let error = || Keyring::load(folder.path()).expect_err("not usable").to_string();
+        let error = || {
+            Keyring::load(folder.path(), SystemTime::now())
+                .expect_err("not usable")
+                .to_string()
+        };
         assert!(error().contains("public"));
         fs::create_dir(folder.path().join("public")).unwrap();
         assert!(error().contains("config keys"));

@@ -7,6 +7,7 @@
 mod keys;
 
 use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -18,7 +19,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use thiserror::Error;
 
-pub use keys::{Keyring, KeysError};
+pub use keys::{Keyring, KeysError, watch};
 
 /// Who calls, as an access token says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,9 +58,10 @@ pub enum TokenError {
     Foreign,
 }
 
-/// Verifies access tokens with the public keys that were there at the start.
+/// Verifies access tokens. A rotation [replaces](Self::replace) its keys; nothing that is open notices.
 pub struct Verifier {
-    keys: HashMap<String, DecodingKey>,
+    /// Read once per token, never per message.
+    keys: RwLock<HashMap<String, DecodingKey>>,
     validation: Validation,
     leeway_s: u64,
 }
@@ -91,10 +93,19 @@ impl Verifier {
         validation.set_audience(&[AUDIENCE]);
         validation.set_issuer(&[ISSUER]);
         Self {
-            keys,
+            keys: RwLock::new(keys),
             validation,
             leeway_s,
         }
+    }
+
+    /// Knows these public keys, and no others, from now on.
+    pub fn replace(&self, keys: HashMap<String, DecodingKey>) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    fn keys(&self) -> RwLockReadGuard<'_, HashMap<String, DecodingKey>> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whose token this is, at `now_s` seconds since the Unix epoch.
@@ -107,7 +118,8 @@ impl Verifier {
             return Err(TokenError::Malformed);
         }
         // The name is a key of this map and nothing else: no path, no address, no fallback.
-        let key = self.keys.get(&header.kid).ok_or(TokenError::UnknownKey)?;
+        let keys = self.keys();
+        let key = keys.get(&header.kid).ok_or(TokenError::UnknownKey)?;
         let decoded = jsonwebtoken::decode::<Claims>(token, key, &self.validation);
         let claims = decoded.map_err(|error| refusal(&error))?.claims;
         self.judge(&claims, now_s)
@@ -141,7 +153,7 @@ impl Verifier {
 
 impl std::fmt::Debug for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.keys.keys()).finish()
+        f.debug_list().entries(self.keys().keys()).finish()
     }
 }
 

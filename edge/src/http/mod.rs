@@ -15,6 +15,7 @@ mod route;
 mod stream;
 
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -156,7 +157,7 @@ pub async fn serve(stream: TcpStream, ticket: Ticket, env: Rc<Env>) {
                 let rest = buffer.split_off(end);
                 let body = std::mem::replace(&mut buffer, rest).split_off(head_bytes);
                 match limit(calls.take(env.calls, env.now_ms())) {
-                    None => (answer(&env, caller, body).await, is_keep_alive),
+                    None => (answer(&env, caller, ticket.address(), body).await, is_keep_alive),
                     Some(refused) => refused,
                 }
             }
@@ -210,12 +211,12 @@ pub async fn tell(stream: TcpStream, refusal: Refusal, env: Rc<Env>) {
     env.told.set(env.told.get() - 1);
 }
 
-async fn answer(env: &Env, caller: Option<Caller>, body: Vec<u8>) -> Response {
+async fn answer(env: &Env, caller: Option<Caller>, address: IpAddr, body: Vec<u8>) -> Response {
     let Answer {
         status,
         body,
         retry_after_ms,
-    } = env.shard.call(caller, body).await;
+    } = env.shard.call(caller, address, body).await;
     let response = Response::json(status, body);
     match retry_after_ms {
         Some(ms) => response.retry_after_ms(ms),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -148,10 +149,11 @@ impl Core {
     pub(super) fn start_call(
         &mut self,
         caller: Option<Caller>,
+        address: IpAddr,
         body: &[u8],
         now: Now,
     ) -> Result<Rc<Call>, Answer> {
-        self.world.start_call(caller, body, now)
+        self.world.start_call(caller, address, body, now)
     }
 
     /// One pass; true if there is more to do at once.

@@ -21,6 +21,9 @@ use crate::uplink::Uplink;
 /// Tokens of a revoked login are refused this long, milliseconds: longer than any of them lives.
 const REVOKED_MS: u64 = 20 * 60 * 1000;
 
+/// Sealed methods that a session can call: whose answer it is, its seal tells.
+const SEALED_OF_SESSIONS: [Method; 3] = [Method::AuthLogout, Method::AuthLogins, Method::AuthRevokeLogin];
+
 impl World {
     /// One entry of a downlink batch.
     pub(super) fn on_entry(&mut self, entry: &Entry<'_>, now: Now) {
@@ -68,12 +71,13 @@ impl World {
                 slot: target.slot(),
                 generation: target.generation(),
             };
-            let method = match self.table.find_row(id) {
+            let of_call;
+            let methods: &[Method] = match self.table.find_row(id) {
                 Some(Row::Call(call)) if call.user == target.user() && call.request == reply.request => {
-                    call.method
+                    of_call = [call.method];
+                    &of_call
                 }
-                // The only sealed method that a session can call.
-                Some(Row::Socket(connection)) if connection.user == target.user() => Method::AuthLogout,
+                Some(Row::Socket(connection)) if connection.user == target.user() => &SEALED_OF_SESSIONS,
                 _ => {
                     self.counters.stale += 1;
                     continue;
@@ -83,21 +87,21 @@ impl World {
             let opened;
             let text = if reply.sealed {
                 let address = self.address(id);
-                let binding = Binding {
-                    way: Way::Down,
-                    method,
-                    address,
-                    request: reply.request,
+                let open = |method: &Method| {
+                    let binding = Binding {
+                        way: Way::Down,
+                        method: *method,
+                        address,
+                        request: reply.request,
+                    };
+                    self.sealer.open(&binding, now.minute(), entry.body).ok()
                 };
-                match self.sealer.open(&binding, now.minute(), entry.body) {
-                    Ok(text) => {
-                        opened = text;
-                        &opened
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, method = method.name(), "an answer of the auth service is dropped");
-                        continue;
-                    }
+                if let Some(text) = methods.iter().find_map(open) {
+                    opened = text;
+                    &opened
+                } else {
+                    tracing::warn!("an answer of the auth service does not open and is dropped");
+                    continue;
                 }
             } else {
                 entry.body
@@ -239,5 +243,18 @@ impl World {
             "the node ends; the outcome is unknown, ask again",
         );
         self.finish_call(id, call, Answer::refused(Some(call.request), error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sealed_method_of_sessions_is_opened() {
+        for &method in Method::ALL {
+            let is_one = method.is_sealed() && !method.is_http_only();
+            assert_eq!(SEALED_OF_SESSIONS.contains(&method), is_one, "{}", method.name());
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Steps 5 to 7: bytes of clients become messages, messages become envelopes, answers or echoes.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use hub_protocol::batch::EnvelopeHeader;
@@ -341,6 +342,7 @@ impl World {
     pub(super) fn start_call(
         &mut self,
         caller: Option<Caller>,
+        address: IpAddr,
         text: &[u8],
         now: Now,
     ) -> Result<Rc<Call>, Answer> {
@@ -372,7 +374,13 @@ impl World {
         let Some(id) = self.table.insert(Row::Call(Rc::clone(&call))) else {
             return refused(ErrorCode::Busy, "the node is full");
         };
-        if let Err(error) = self.forward(id, request, (user, login, SessionId::NIL), text, now) {
+        // The auth service counts tries by address.
+        let session = if request.method.is_http_only() {
+            EnvelopeHeader::session_of_origin(address)
+        } else {
+            SessionId::NIL
+        };
+        if let Err(error) = self.forward(id, request, (user, login, session), text, now) {
             self.table.remove(id);
             return Err(Answer::refused(Some(request.id), error));
         }

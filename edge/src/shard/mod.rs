@@ -33,7 +33,7 @@ mod world;
 
 use std::cell::RefCell;
 use std::io;
-use std::net::TcpStream as StdStream;
+use std::net::{IpAddr, TcpStream as StdStream};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -226,12 +226,15 @@ impl Shard {
         result
     }
 
-    /// Makes a call for an HTTP client and waits for its answer.
+    /// Makes a call for an HTTP client at a network address and waits for its answer.
     ///
     /// # Cancel safety
     /// Safe to drop: the outcome is then unknown to the client, as without an answer.
-    pub async fn call(&self, caller: Option<Caller>, body: Vec<u8>) -> Answer {
-        let started = self.core.borrow_mut().start_call(caller, &body, self.now());
+    pub async fn call(&self, caller: Option<Caller>, address: IpAddr, body: Vec<u8>) -> Answer {
+        let started = self
+            .core
+            .borrow_mut()
+            .start_call(caller, address, &body, self.now());
         self.wake.wake();
         match started {
             Ok(call) => call.wait().await,

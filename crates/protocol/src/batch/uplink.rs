@@ -1,5 +1,7 @@
 //! Edge to services: envelopes, each a call of one connection with its body untouched.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -21,10 +23,29 @@ pub struct EnvelopeHeader {
     pub user: UserId,
     /// The caller's login; nil like `user`.
     pub login: LoginId,
-    /// The caller's session; nil for calls over HTTP.
+    /// The caller's session; nil for calls over HTTP, except for methods that are
+    /// [HTTP only](Method::is_http_only): see [`origin`](Self::origin).
     pub session: SessionId,
     /// The room; nil for methods without.
     pub room: RoomId,
+}
+
+impl EnvelopeHeader {
+    /// The network address that calls a method which is HTTP only, IPv4 mapped into IPv6, of IPv6 only the first 64
+    /// bits; `None` if the edge did not say. Such a call has no session, so the address stands in its place.
+    pub fn origin(&self) -> Option<Ipv6Addr> {
+        (self.method.is_http_only() && !self.session.is_nil())
+            .then(|| Ipv6Addr::from(*self.session.as_bytes()))
+    }
+
+    /// What stands in `session` for a call from this address.
+    pub fn session_of_origin(address: IpAddr) -> SessionId {
+        let address = match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        SessionId::from_bytes(address.octets())
+    }
 }
 
 /// An envelope with its body: the client's whole JSON text, or its sealed form for methods that are
@@ -198,4 +219,31 @@ fn read(node: NodeId, bytes: &[u8]) -> Result<(Envelope<'_>, &[u8]), BatchError>
         room: RoomId::from_bytes(raw.room),
     };
     Ok((Envelope { header, body }, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_told_for_http_only_methods_and_by_nobody_else() {
+        let header = |method, session| EnvelopeHeader {
+            address: Address::default(),
+            request: 1,
+            method,
+            user: UserId::NIL,
+            login: LoginId::NIL,
+            session,
+            room: RoomId::NIL,
+        };
+        for text in ["192.0.2.7", "2001:db8::1"] {
+            let address: IpAddr = text.parse().unwrap();
+            let session = EnvelopeHeader::session_of_origin(address);
+            let origin = header(Method::AuthLogin, session).origin().unwrap();
+            assert_eq!(origin.to_canonical(), address);
+            assert_eq!(header(Method::MessageSend, session).origin(), None);
+            assert_eq!(header(Method::AuthLogout, session).origin(), None);
+        }
+        assert_eq!(header(Method::AuthLogin, SessionId::NIL).origin(), None);
+    }
 }
