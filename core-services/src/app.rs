@@ -19,6 +19,7 @@ use crate::backbone;
 use crate::chat::Chat;
 use crate::config::{Config, redact};
 use crate::delivery::Deliverer;
+use crate::presence::{self, Presence};
 use crate::service::Handler;
 use crate::store::{Meta, Store};
 use crate::user::Profiles;
@@ -153,7 +154,18 @@ fn start(
             tasks,
             ending,
         )),
-        Service::User => Ok(spawn(Profiles::new(parts.store.clone()), parts, tasks, ending)),
+        Service::User => {
+            let (presence, teller) = Presence::new(
+                parts.client.clone(),
+                parts.store.clone(),
+                parts.deliverer.clone(),
+                presence::Times::default(),
+                ending.clone(),
+            );
+            tasks.spawn(teller);
+            let profiles = Profiles::new(parts.store.clone(), &parts.meta).with_presence(presence);
+            Ok(spawn(profiles, parts, tasks, ending))
+        }
     }
 }
 

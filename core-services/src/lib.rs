@@ -19,6 +19,7 @@
 
 pub mod admin;
 pub mod app;
+mod applied;
 pub mod auth;
 pub mod backbone;
 mod call;
@@ -30,6 +31,8 @@ pub mod keys;
 pub mod metric;
 pub mod migrate;
 pub mod mutants;
+pub mod presence;
+pub mod push;
 pub mod seed;
 pub mod service;
 pub mod store;

@@ -57,6 +57,14 @@ pub fn describe() {
         "hub_services_chat_rooms_loaded_total",
         "Rooms that a transaction had to load."
     );
+    counter!(
+        "hub_services_presence_told_total",
+        "Events of presence that were sent to connections."
+    );
+    counter!(
+        "hub_services_presence_dropped_total",
+        "What of presence was left out: moment, user, watcher (too many), tick, last_seen (a server failed)."
+    );
     gauge!(
         "hub_services_partitions_owned",
         "Partitions that this worker owns."

@@ -32,7 +32,7 @@ struct World {
 impl World {
     async fn start() -> Self {
         let db = Database::fresh().await;
-        let profiles = Profiles::new(db.store.clone());
+        let profiles = Profiles::new(db.store.clone(), &db.meta);
         let user = UserId(Uuid::now_v7());
         let sql = "INSERT INTO users (id, username, display_name, created_at) VALUES ($1, $2, 'Ada', 7)";
         db.client()
@@ -127,7 +127,7 @@ async fn write(client: &Client, room: Uuid, actor: Uuid, text: &str) {
 async fn profiles_are_found_by_id() {
     let world = World::start().await;
     let me = world.call(Method::UserMe, json!({})).await.unwrap();
-    let expected = json!({"id": world.user, "username": "ada.l", "display_name": "Ada", "created_at": 7});
+    let expected = json!({"id": world.user, "username": "ada.l", "display_name": "Ada", "created_at": 7, "about": ""});
     assert_eq!(me["user"], expected);
     let users = world
         .call(Method::UserGet, json!({"users": [world.user, Uuid::nil()]}))
