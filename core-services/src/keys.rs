@@ -4,10 +4,11 @@
 //! DIR/signing/KID.pem   Ed25519 private key, PKCS#8   0600   auth service
 //! DIR/public/KID.pem    its public key, SPKI                 edges
 //! DIR/seal/KID.key      64 hexadecimal digits         0600   edges and services
+//! DIR/push/KID.pem      P-256 private key, PKCS#8     0600   chat and user services
 //! ```
 //!
 //! The greatest KID (`YYYYMMDD-xxxxxxxx`) signs and seals, all of them verify and open, so making a new one is a
-//! rotation.
+//! rotation. The key for pushes is made once: browsers subscribe to it, and with another one all of them must again.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -24,11 +25,13 @@ use hub_protocol::seal::{self, Sealer};
 use jsonwebtoken::EncodingKey;
 use thiserror::Error;
 
+use crate::push::VapidKey;
 use crate::store::meta::{from_hex, to_hex};
 
 const SIGNING: &str = "signing";
 const PUBLIC: &str = "public";
 const SEAL: &str = "seal";
+const PUSH: &str = "push";
 const DAY_S: u64 = 86_400;
 
 /// Why keys could not be made or loaded.
@@ -80,7 +83,7 @@ impl std::fmt::Debug for SigningKey {
 
 /// Makes a folder with one key of each kind, or adds one to each; returns the new KID.
 pub fn make(dir: &Path, now: SystemTime) -> Result<String, KeysError> {
-    for (folder, mode) in [(SIGNING, 0o700), (PUBLIC, 0o755), (SEAL, 0o700)] {
+    for (folder, mode) in [(SIGNING, 0o700), (PUBLIC, 0o755), (SEAL, 0o700), (PUSH, 0o700)] {
         let path = dir.join(folder);
         fs::DirBuilder::new()
             .recursive(true)
@@ -101,6 +104,14 @@ pub fn make(dir: &Path, now: SystemTime) -> Result<String, KeysError> {
         .as_der()
         .map_err(|_unspecified| KeysError::Make)?;
 
+    if kids(&dir.join(PUSH), "pem")?.is_empty() {
+        let key = VapidKey::make().ok_or(KeysError::Make)?;
+        write_new(
+            &dir.join(PUSH).join(format!("{kid}.pem")),
+            0o600,
+            &pem("PRIVATE KEY", &key),
+        )?;
+    }
     // Public and sealing keys first: whoever sees the new signing key finds the others in place.
     write_new(
         &dir.join(PUBLIC).join(format!("{kid}.pem")),
@@ -144,6 +155,23 @@ pub fn load_sealer(dir: &Path) -> Result<Sealer, KeysError> {
         keys.push((kid, key.ok_or(KeysError::Unfit(path))?));
     }
     Sealer::new(keys).map_err(|_none| KeysError::None(folder))
+}
+
+/// The key for pushes; `None` if nobody has made one: then there are no pushes.
+pub fn load_push(dir: &Path) -> Result<Option<VapidKey>, KeysError> {
+    let folder = dir.join(PUSH);
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let Some(kid) = kids(&folder, "pem")?.pop() else {
+        return Ok(None);
+    };
+    let path = folder.join(format!("{kid}.pem"));
+    let text = read_private(&path)?;
+    let base64: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
+    let key = BASE64_STANDARD.decode(base64).ok();
+    let key = key.and_then(|key| VapidKey::read(&key));
+    key.map(Some).ok_or(KeysError::Unfit(path))
 }
 
 /// Names of the keys in a folder, in ascending order.
@@ -283,6 +311,9 @@ mod tests {
         let earlier = make(dir.path(), day(19_000)).unwrap();
         assert!(first < second && second < earlier, "{first} {second} {earlier}");
         assert_eq!(load_signing(dir.path()).unwrap().kid, earlier);
+        assert!(load_push(dir.path()).unwrap().is_some());
+        let made_once = fs::read_dir(dir.path().join(PUSH)).unwrap().count();
+        assert_eq!(made_once, 1, "a rotation keeps the key that browsers know");
         let sealer = format!("{:?}", load_sealer(dir.path()).unwrap());
         assert_eq!(sealer, format!("{:?}", [&earlier, &second, &first]));
     }
@@ -308,6 +339,7 @@ mod tests {
     fn a_folder_without_keys_says_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join(SIGNING)).unwrap();
+        assert!(load_push(dir.path()).unwrap().is_none());
         let error = load_signing(dir.path()).unwrap_err().to_string();
         assert!(error.contains("config keys"), "{error}");
     }

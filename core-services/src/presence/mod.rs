@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backbone::Link;
 use crate::delivery::Deliverer;
 use crate::store::Store;
+pub(crate) use state::{is_active, read_fields};
 use teller::Teller;
 
 /// Moments that wait for the teller.

@@ -24,6 +24,7 @@ mod fanout;
 mod inbound;
 mod memory;
 mod meter;
+mod presence;
 mod table;
 mod timers;
 mod tls;
