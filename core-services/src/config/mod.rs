@@ -17,6 +17,7 @@ use hub_protocol::limits::{ACCESS_TOKEN_S, UPLINK_ENVELOPES_MAX};
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::push::{Endpoints, PushOptions};
 use crate::store::StoreOptions;
 use crate::worker::WorkerOptions;
 pub use raw::Raw;
@@ -94,6 +95,8 @@ pub struct Config {
     pub directory_reuse: Duration,
     /// Bounds of the auth service.
     pub auth: AuthConfig,
+    /// How pushes are sent.
+    pub push: PushOptions,
 }
 
 /// Reads all sources, without checking values.
@@ -170,6 +173,19 @@ impl TryFrom<Raw> for Config {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => size("auth.hash_threads", threads, 1_024)?,
         };
+        let subject = raw.push.subject.trim();
+        if !subject.is_empty() && !["mailto:", "https:"].iter().any(|scheme| subject.starts_with(scheme)) {
+            return Err(bad("push.subject", "is mailto:ADDRESS, an https URL, or empty"));
+        }
+        let push = PushOptions {
+            subject: subject.to_owned(),
+            endpoints: Endpoints {
+                allow_loopback: raw.push.allow_loopback,
+            },
+            window: Duration::from_millis(size("push.window_ms", raw.push.window_ms, 3_600_000)? as u64),
+            queue_max: size("push.queue_max", raw.push.queue_max, 1_000_000)?,
+            requests_max: size("push.requests_max", raw.push.requests_max, 1_024)?,
+        };
         let calls_max = 64 * u64::from(UPLINK_ENVELOPES_MAX);
         Ok(Self {
             store,
@@ -196,6 +212,7 @@ impl TryFrom<Raw> for Config {
                 access_token: Duration::from_secs(access_token_s),
                 refresh_token: Duration::from_secs(days * 86_400),
             },
+            push,
         })
     }
 }

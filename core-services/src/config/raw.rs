@@ -18,6 +18,7 @@ pub struct Raw {
     pub(super) worker: Worker,
     pub(super) delivery: Delivery,
     pub(super) auth: Auth,
+    pub(super) push: Push,
 }
 
 #[derive(Clone, Deserialize)]
@@ -72,6 +73,16 @@ pub(super) struct Auth {
     pub(super) hash_threads: u64,
     pub(super) access_token_s: u64,
     pub(super) refresh_token_days: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Push {
+    pub(super) subject: String,
+    pub(super) window_ms: u64,
+    pub(super) queue_max: u64,
+    pub(super) requests_max: u64,
+    pub(super) allow_loopback: bool,
 }
 
 impl std::fmt::Debug for Postgres {
@@ -144,6 +155,17 @@ impl Raw {
                 ("hash_threads", auth.hash_threads.to_string()),
                 ("access_token_s", auth.access_token_s.to_string()),
                 ("refresh_token_days", auth.refresh_token_days.to_string()),
+            ],
+        );
+        let push = &self.push;
+        section(
+            "push",
+            &[
+                ("subject", text(&push.subject)),
+                ("window_ms", push.window_ms.to_string()),
+                ("queue_max", push.queue_max.to_string()),
+                ("requests_max", push.requests_max.to_string()),
+                ("allow_loopback", push.allow_loopback.to_string()),
             ],
         );
         out.truncate(out.trim_end().len());

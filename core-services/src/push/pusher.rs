@@ -5,7 +5,6 @@
 //! ```
 
 use std::collections::HashMap as Map;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
