@@ -80,10 +80,9 @@ impl Applied {
     pub(crate) fn find(&self, change: &Change) -> Result<Option<Bytes>, ErrorBody> {
         match self.known.get(&(change.actor, change.op)) {
             None => Ok(None),
-            Some((hash, _)) if *hash != change.hash => Err(refuse(
-                ErrorCode::Conflict,
-                "the op was used for another change",
-            )),
+            Some((hash, _)) if *hash != change.hash => {
+                Err(refuse(ErrorCode::Conflict, "the op was used for another change"))
+            }
             Some((_, result)) => Ok(Some(repeated(result))),
         }
     }
@@ -100,14 +99,18 @@ impl Applied {
         const SQL: &str = "INSERT INTO applied_ops (actor, op, hash, result, applied_at) \
              SELECT w.*, $5 FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::text[]) AS w";
         // Bound: each transaction that adds rows also takes away some that are too old.
-        const TIDY: &str = "DELETE FROM applied_ops WHERE (actor, op) IN (SELECT actor, op FROM applied_ops \
-             WHERE applied_at < $1 ORDER BY applied_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
+        const TIDY: &str = "DELETE FROM applied_ops WHERE ctid = ANY (ARRAY(SELECT ctid FROM applied_ops \
+             WHERE applied_at < $1 ORDER BY applied_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
         if self.new.is_empty() {
             return Ok(());
         }
         let actors: Vec<Uuid> = self.new.iter().map(|(change, _)| change.actor.0).collect();
         let ops: Vec<Uuid> = self.new.iter().map(|(change, _)| change.op.0).collect();
-        let hashes: Vec<&[u8]> = self.new.iter().map(|(change, _)| change.hash.as_slice()).collect();
+        let hashes: Vec<&[u8]> = self
+            .new
+            .iter()
+            .map(|(change, _)| change.hash.as_slice())
+            .collect();
         let results: Vec<String> = self
             .new
             .iter()

@@ -74,7 +74,8 @@ impl World {
     /// A session as an edge opens it.
     async fn come(&mut self, user: UserId) -> Device {
         let device = self.edge.open(user).await;
-        self.say(device, Method::PresenceSession, json!({"state": "open"})).await;
+        self.say(device, Method::PresenceSession, json!({"state": "open"}))
+            .await;
         device
     }
 
@@ -87,7 +88,8 @@ impl World {
             .query_async(&mut redis)
             .await
             .unwrap();
-        self.say(device, Method::PresenceSession, json!({"state": "closed"})).await;
+        self.say(device, Method::PresenceSession, json!({"state": "closed"}))
+            .await;
     }
 
     async fn say(&mut self, device: Device, method: Method, params: Value) {
@@ -100,7 +102,10 @@ impl World {
 
     /// Watches users; returns their states in the order of the question.
     async fn watch(&mut self, device: Device, users: &[UserId]) -> Vec<Value> {
-        let watched = self.call(device, Method::PresenceWatch, json!({"users": users})).await.unwrap();
+        let watched = self
+            .call(device, Method::PresenceWatch, json!({"users": users}))
+            .await
+            .unwrap();
         assert_eq!(watched["renew_ms"], 60_000);
         let found = watched["users"].as_array().unwrap();
         let of = |user: &UserId| found.iter().find(|view| view["user"] == json!(user)).cloned();
@@ -111,7 +116,10 @@ impl World {
         params["op"] = json!(Uuid::now_v7());
         let device = Device {
             user,
-            address: hub_protocol::Address { node: self.edge.node, ..hub_protocol::Address::default() },
+            address: hub_protocol::Address {
+                node: self.edge.node,
+                ..hub_protocol::Address::default()
+            },
         };
         self.call(device, method, params).await.unwrap();
     }
@@ -125,7 +133,10 @@ impl World {
                 return self.waiting.remove(at).1["data"]["users"].clone();
             }
             let left = PATIENCE.saturating_sub(began.elapsed());
-            let message = tokio::time::timeout(left, self.heard.next()).await.expect("an event").unwrap();
+            let message = tokio::time::timeout(left, self.heard.next())
+                .await
+                .expect("an event")
+                .unwrap();
             let batch = message.get_payload_bytes().to_vec();
             for entry in DownlinkBatch::parse(&batch).unwrap().iter() {
                 let text: Value = serde_json::from_slice(entry.body).unwrap();
@@ -157,10 +168,16 @@ async fn a_watcher_is_told_who_comes_changes_and_goes() {
     let all = users(&world.db, 2).await;
     let (ada, bob) = (all[0], all[1]);
     let watcher = world.come(ada).await;
-    assert_eq!(world.watch(watcher, &[bob]).await, [json!({"user": bob, "state": "offline"})]);
+    assert_eq!(
+        world.watch(watcher, &[bob]).await,
+        [json!({"user": bob, "state": "offline"})]
+    );
     let phone = world.come(bob).await;
     assert_eq!(world.next(watcher).await, is(bob, "online"));
-    world.call(phone, Method::PresenceSet, json!({"state": "away"})).await.unwrap();
+    world
+        .call(phone, Method::PresenceSet, json!({"state": "away"}))
+        .await
+        .unwrap();
     assert_eq!(world.next(watcher).await, is(bob, "away"));
     // One of two devices is enough.
     let laptop = world.come(bob).await;
@@ -176,7 +193,11 @@ async fn a_watcher_is_told_who_comes_changes_and_goes() {
     assert_eq!(now[0]["last_seen"], last_seen);
 
     let db = world.end().await;
-    let stored = db.client().await.query_one("SELECT at FROM last_seen WHERE user_id = $1", &[&bob.0]).await;
+    let stored = db
+        .client()
+        .await
+        .query_one("SELECT at FROM last_seen WHERE user_id = $1", &[&bob.0])
+        .await;
     assert_eq!(stored.unwrap().get::<_, i64>(0), last_seen);
 }
 
@@ -191,7 +212,10 @@ async fn a_reconnect_shows_nothing() {
     // Whoever looks meanwhile sees what the others see.
     assert_eq!(world.watch(watcher, &all[1..]).await[0]["state"], "online");
     let after = world.come(all[1]).await;
-    world.call(after, Method::PresenceSet, json!({"state": "away"})).await.unwrap();
+    world
+        .call(after, Method::PresenceSet, json!({"state": "away"}))
+        .await
+        .unwrap();
     assert_eq!(world.next(watcher).await, is(all[1], "away"), "the first event");
     world.end().await;
 }
@@ -225,16 +249,29 @@ async fn a_block_ends_presence_both_ways_and_its_end_brings_it_back() {
     let mut world = World::start(SOON).await;
     let all = users(&world.db, 3).await;
     let (ada, bob, eve) = (all[0], all[1], all[2]);
-    let (at_ada, at_bob, at_eve) = (world.come(ada).await, world.come(bob).await, world.come(eve).await);
+    let (at_ada, at_bob, at_eve) = (
+        world.come(ada).await,
+        world.come(bob).await,
+        world.come(eve).await,
+    );
     for (device, other) in [(at_ada, bob), (at_bob, ada), (at_eve, bob)] {
-        assert_eq!(world.watch(device, &[other]).await, [json!({"user": other, "state": "online"})]);
+        assert_eq!(
+            world.watch(device, &[other]).await,
+            [json!({"user": other, "state": "online"})]
+        );
     }
     world.change(ada, Method::BlockAdd, json!({"user": bob})).await;
     assert_eq!(world.next(at_ada).await, is(bob, "offline"));
     assert_eq!(world.next(at_bob).await, is(ada, "offline"));
-    assert_eq!(world.watch(at_bob, &[ada]).await, [json!({"user": ada, "state": "offline"})]);
+    assert_eq!(
+        world.watch(at_bob, &[ada]).await,
+        [json!({"user": ada, "state": "offline"})]
+    );
     // Others are told of bob, ada is told that he is offline, still.
-    world.call(at_bob, Method::PresenceSet, json!({"state": "away"})).await.unwrap();
+    world
+        .call(at_bob, Method::PresenceSet, json!({"state": "away"}))
+        .await
+        .unwrap();
     assert_eq!(world.next(at_eve).await, is(bob, "away"));
     world.change(ada, Method::BlockRemove, json!({"user": bob})).await;
     assert_eq!(world.next(at_bob).await, is(ada, "online"));
@@ -254,10 +291,15 @@ async fn when_somebody_was_seen_is_told_to_whom_he_wants() {
     let all = users(&world.db, 2).await;
     let (ada, bob) = (all[0], all[1]);
     let client = world.db.client().await;
-    client.execute("INSERT INTO last_seen VALUES ($1, 5)", &[&bob.0]).await.unwrap();
+    client
+        .execute("INSERT INTO last_seen VALUES ($1, 5)", &[&bob.0])
+        .await
+        .unwrap();
     let watcher = world.come(ada).await;
     let mut seen = async |visible: &str| {
-        world.change(bob, Method::UserUpdate, json!({"last_seen_visible": visible})).await;
+        world
+            .change(bob, Method::UserUpdate, json!({"last_seen_visible": visible}))
+            .await;
         world.watch(watcher, &[bob]).await[0].get("last_seen").cloned()
     };
     assert_eq!(seen("everyone").await, Some(json!(5)));
@@ -280,9 +322,17 @@ async fn connections_of_a_dead_node_are_nobody() {
     other.open(all[1]).await;
     assert_eq!(world.watch(watcher, &all[1..]).await[0]["state"], "online");
     let mut redis = world.redis.connection().await;
-    let () = cmd("DEL").arg(keys::node(other.node)).query_async(&mut redis).await.unwrap();
+    let () = cmd("DEL")
+        .arg(keys::node(other.node))
+        .query_async(&mut redis)
+        .await
+        .unwrap();
     // Nobody said that it ended; the next watch finds out.
-    assert_eq!(world.watch(watcher, &all[1..]).await[0]["state"], "online", "as it was told");
+    assert_eq!(
+        world.watch(watcher, &all[1..]).await[0]["state"],
+        "online",
+        "as it was told"
+    );
     assert_eq!(world.next(watcher).await, is(all[1], "offline"));
     world.end().await;
 }
@@ -295,7 +345,10 @@ async fn members_of_a_room_are_told_one_by_one_or_counted() {
     let owner = world.come(all[0]).await;
     let room = group(&mut world.edge, owner, &all[1..]).await;
     world.come(all[1]).await;
-    let watched = world.call(owner, Method::PresenceWatch, json!({"room": room})).await.unwrap();
+    let watched = world
+        .call(owner, Method::PresenceWatch, json!({"room": room}))
+        .await
+        .unwrap();
     assert_eq!(watched["users"].as_array().unwrap().len(), 3);
     assert_eq!(watched["room"], json!({"members": 3, "online": 2, "exact": true}));
     world.come(all[2]).await;
@@ -306,12 +359,21 @@ async fn members_of_a_room_are_told_one_by_one_or_counted() {
     let sql = "INSERT INTO members (room, user_id, role, from_seq, changed) \
          SELECT $1, gen_random_uuid(), 'member', 1, pg_current_xact_id() FROM generate_series(1, 997)";
     client.execute(sql, &[&room.0]).await.unwrap();
-    let rows = client.query("SELECT user_id FROM members WHERE room = $1", &[&room.0]).await.unwrap();
+    let rows = client
+        .query("SELECT user_id FROM members WHERE room = $1", &[&room.0])
+        .await
+        .unwrap();
     for row in &rows {
         world.edge.open(UserId(row.get(0))).await;
     }
-    let watched = world.call(owner, Method::PresenceWatch, json!({"room": room})).await.unwrap();
-    assert_eq!(watched["room"], json!({"members": 1000, "online": 1000, "exact": false}));
+    let watched = world
+        .call(owner, Method::PresenceWatch, json!({"room": room}))
+        .await
+        .unwrap();
+    assert_eq!(
+        watched["room"],
+        json!({"members": 1000, "online": 1000, "exact": false})
+    );
     assert_eq!(watched["users"], json!([]));
     chat.end().await;
     world.end().await;

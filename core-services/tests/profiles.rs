@@ -65,7 +65,11 @@ impl World {
             let page = self.read(user, Method::UserSearch, params.clone()).await.unwrap();
             let users = page["users"].as_array().unwrap();
             assert!(users.len() <= usize::try_from(limit).unwrap());
-            names.extend(users.iter().map(|user| user["username"].as_str().unwrap().to_owned()));
+            names.extend(
+                users
+                    .iter()
+                    .map(|user| user["username"].as_str().unwrap().to_owned()),
+            );
             if page["next"].is_null() {
                 return names;
             }
@@ -115,7 +119,10 @@ async fn a_profile_is_changed_once_and_its_contacts_are_told() {
         let set = json!({"user": ada, "alias": "A."});
         world.write(other, Method::ContactSet, set).await.unwrap();
     }
-    world.write(ada, Method::BlockAdd, json!({"user": eve})).await.unwrap();
+    world
+        .write(ada, Method::BlockAdd, json!({"user": eve}))
+        .await
+        .unwrap();
     let (op, avatar) = (Uuid::now_v7(), Uuid::now_v7());
     let params = json!({"op": op, "display_name": "Ada Lovelace", "about": "first", "avatar": avatar,
         "last_seen_visible": "contacts"});
@@ -128,7 +135,10 @@ async fn a_profile_is_changed_once_and_its_contacts_are_told() {
     };
     assert_eq!((told.seq, told.users.as_ref()), (None, [bob, ada].as_slice()));
     let event: Value = serde_json::from_slice(&told.body).unwrap();
-    assert_eq!((&event["event"], &event["data"]["user"]["about"]), (&json!("user.updated"), &json!("first")));
+    assert_eq!(
+        (&event["event"], &event["data"]["user"]["about"]),
+        (&json!("user.updated"), &json!("first"))
+    );
 
     // A repeat changes nothing, even after another change.
     let other = json!({"about": "second", "avatar": null});
@@ -138,16 +148,33 @@ async fn a_profile_is_changed_once_and_its_contacts_are_told() {
     repeated["duplicate"] = json!(false);
     assert_eq!(repeated, first);
     let me = world.read(ada, Method::UserMe, json!({})).await.unwrap();
-    assert_eq!((&me["user"]["about"], &me["last_seen_visible"]), (&json!("second"), &json!("contacts")));
+    assert_eq!(
+        (&me["user"]["about"], &me["last_seen_visible"]),
+        (&json!("second"), &json!("contacts"))
+    );
     assert!(me["user"].get("avatar").is_none(), "{me}");
 
     let mut other = params;
     other["about"] = json!("third");
-    assert_eq!(world.write(ada, Method::UserUpdate, other).await, error("conflict"));
+    assert_eq!(
+        world.write(ada, Method::UserUpdate, other).await,
+        error("conflict")
+    );
     let nobody = UserId(Uuid::now_v7());
-    assert_eq!(world.write(nobody, Method::UserUpdate, json!({"about": "x"})).await, error("not_found"));
-    assert_eq!(world.write(UserId::NIL, Method::UserUpdate, json!({})).await, error("unauthenticated"));
-    assert_eq!(world.write(ada, Method::UserUpdate, json!({"name": "x"})).await, error("bad_request"));
+    assert_eq!(
+        world
+            .write(nobody, Method::UserUpdate, json!({"about": "x"}))
+            .await,
+        error("not_found")
+    );
+    assert_eq!(
+        world.write(UserId::NIL, Method::UserUpdate, json!({})).await,
+        error("unauthenticated")
+    );
+    assert_eq!(
+        world.write(ada, Method::UserUpdate, json!({"name": "x"})).await,
+        error("bad_request")
+    );
 }
 
 #[tokio::test]
@@ -155,8 +182,19 @@ async fn repeats_within_one_batch_are_found_too() {
     let world = World::start().await;
     let (ada, bob) = (world.user("ada", "ada").await, world.user("bob", "bob").await);
     let (op, other_op) = (Uuid::now_v7(), Uuid::now_v7());
-    let set = |alias: &str, op: Uuid| call(ada, Method::ContactSet, &json!({"op": op, "user": bob, "alias": alias}));
-    let calls = [set("one", op), set("one", op), set("two", op), set("three", other_op)];
+    let set = |alias: &str, op: Uuid| {
+        call(
+            ada,
+            Method::ContactSet,
+            &json!({"op": op, "user": bob, "alias": alias}),
+        )
+    };
+    let calls = [
+        set("one", op),
+        set("one", op),
+        set("two", op),
+        set("three", other_op),
+    ];
     let written = world.profiles.write(&calls).await.unwrap();
     let answers: Vec<_> = written.iter().map(answer).collect();
     assert_eq!(
@@ -192,8 +230,14 @@ async fn contacts_and_blocks_are_listed_in_pages() {
     let mut others = Vec::new();
     for number in 0..5 {
         let other = world.user(&format!("u{number}"), "x").await;
-        world.write(ada, Method::ContactSet, json!({"user": other})).await.unwrap();
-        world.write(ada, Method::BlockAdd, json!({"user": other})).await.unwrap();
+        world
+            .write(ada, Method::ContactSet, json!({"user": other}))
+            .await
+            .unwrap();
+        world
+            .write(ada, Method::BlockAdd, json!({"user": other}))
+            .await
+            .unwrap();
         others.push(other);
     }
     others.sort_unstable();
@@ -214,8 +258,14 @@ async fn contacts_and_blocks_are_listed_in_pages() {
         assert_eq!(seen, others, "{list}");
     }
     let [first, ..] = others.as_slice() else { panic!() };
-    world.write(ada, Method::ContactRemove, json!({"user": first})).await.unwrap();
-    world.write(ada, Method::BlockRemove, json!({"user": first})).await.unwrap();
+    world
+        .write(ada, Method::ContactRemove, json!({"user": first}))
+        .await
+        .unwrap();
+    world
+        .write(ada, Method::BlockRemove, json!({"user": first}))
+        .await
+        .unwrap();
     let page = world.read(ada, Method::ContactList, json!({})).await.unwrap();
     assert_eq!(page["contacts"].as_array().unwrap().len(), 4);
     let nobody = json!({"user": Uuid::now_v7()});
@@ -240,12 +290,19 @@ async fn users_are_found_by_the_starts_of_their_names() {
     assert_eq!(world.search(ada, "ad love", 50).await, ["ada.l"]);
     assert_eq!(world.search(ada, "ant ada", 50).await, ["adam"]);
     assert_eq!(world.search(ada, "dam", 50).await, [""; 0]);
-    for (query, code) in [("", "bad_request"), (" \t", "bad_request"), ("a\0", "bad_request")] {
+    for (query, code) in [
+        ("", "bad_request"),
+        (" \t", "bad_request"),
+        ("a\0", "bad_request"),
+    ] {
         let refused = world.read(ada, Method::UserSearch, json!({"query": query})).await;
         assert_eq!(refused, error(code), "{query:?}");
     }
     let strange = json!({"query": "ada", "page": "x"});
-    assert_eq!(world.read(ada, Method::UserSearch, strange).await, error("bad_request"));
+    assert_eq!(
+        world.read(ada, Method::UserSearch, strange).await,
+        error("bad_request")
+    );
 
     // A new name is found, the old one is not.
     let update = json!({"display_name": "Grace Ñandú"});
@@ -276,25 +333,43 @@ async fn a_search_goes_page_by_page_without_hole_or_repeat() {
 async fn who_is_blocked_or_gone_is_not_found() {
     let world = World::start().await;
     let (ada, bob) = (world.user("ada", "x").await, world.user("bob", "x").await);
-    world.write(ada, Method::BlockAdd, json!({"user": bob})).await.unwrap();
+    world
+        .write(ada, Method::BlockAdd, json!({"user": bob}))
+        .await
+        .unwrap();
     assert_eq!(world.search(ada, "bob", 50).await, [""; 0]);
     assert_eq!(world.search(bob, "ada", 50).await, [""; 0]);
-    world.write(ada, Method::BlockRemove, json!({"user": bob})).await.unwrap();
+    world
+        .write(ada, Method::BlockRemove, json!({"user": bob}))
+        .await
+        .unwrap();
     assert_eq!(world.search(bob, "ada", 50).await, ["ada"]);
 
-    world.write(bob, Method::ContactSet, json!({"user": ada})).await.unwrap();
+    world
+        .write(bob, Method::ContactSet, json!({"user": ada}))
+        .await
+        .unwrap();
     let client = world.db.client().await;
     let ended = "UPDATE users SET deleted_at = 1 WHERE id = $1";
     client.execute(ended, &[&ada.0]).await.unwrap();
     assert_eq!(world.search(bob, "ada", 50).await, [""; 0]);
     let listed = world.read(bob, Method::ContactList, json!({})).await.unwrap();
     assert_eq!(listed["contacts"], json!([]));
-    let users = world.read(bob, Method::UserGet, json!({"users": [ada, bob]})).await.unwrap();
+    let users = world
+        .read(bob, Method::UserGet, json!({"users": [ada, bob]}))
+        .await
+        .unwrap();
     let users = users["users"].as_array().unwrap();
     let gone = users.iter().find(|user| user["id"] == json!(ada)).unwrap();
     assert_eq!((users.len(), &gone["deleted"]), (2, &json!(true)));
-    assert_eq!(world.write(ada, Method::UserUpdate, json!({"about": "x"})).await, error("not_found"));
-    assert_eq!(world.read(ada, Method::UserMe, json!({})).await, error("not_found"));
+    assert_eq!(
+        world.write(ada, Method::UserUpdate, json!({"about": "x"})).await,
+        error("not_found")
+    );
+    assert_eq!(
+        world.read(ada, Method::UserMe, json!({})).await,
+        error("not_found")
+    );
 }
 
 #[tokio::test]
@@ -314,10 +389,22 @@ async fn devices_subscribe_to_pushes_at_public_endpoints_only() {
     let [listed] = list["subscriptions"].as_array().unwrap().as_slice() else {
         panic!("{list}")
     };
-    assert_eq!((&listed["origin"], &listed["own"]), (&json!("https://push.example.com"), &json!(true)));
+    assert_eq!(
+        (&listed["origin"], &listed["own"]),
+        (&json!("https://push.example.com"), &json!(true))
+    );
     assert_eq!(listed["id"], subscribed["id"]);
-    for bad in ["http://push.example.com/a", "https://10.0.0.1/", "https://localhost/", "x"] {
-        assert_eq!(world.write(ada, Method::PushSubscribe, device(bad)).await, error("bad_request"), "{bad}");
+    for bad in [
+        "http://push.example.com/a",
+        "https://10.0.0.1/",
+        "https://localhost/",
+        "x",
+    ] {
+        assert_eq!(
+            world.write(ada, Method::PushSubscribe, device(bad)).await,
+            error("bad_request"),
+            "{bad}"
+        );
     }
     // The browser now belongs to somebody else.
     world
@@ -328,13 +415,26 @@ async fn devices_subscribe_to_pushes_at_public_endpoints_only() {
     assert_eq!(list["subscriptions"], json!([]));
     let own = world.read(bob, Method::PushList, json!({})).await.unwrap();
     let id = own["subscriptions"][0]["id"].clone();
-    world.write(ada, Method::PushUnsubscribe, json!({"id": id})).await.unwrap();
-    assert_eq!(world.read(bob, Method::PushList, json!({})).await.unwrap(), own, "only one's own");
-    world.write(bob, Method::PushUnsubscribe, json!({"id": id})).await.unwrap();
+    world
+        .write(ada, Method::PushUnsubscribe, json!({"id": id}))
+        .await
+        .unwrap();
+    assert_eq!(
+        world.read(bob, Method::PushList, json!({})).await.unwrap(),
+        own,
+        "only one's own"
+    );
+    world
+        .write(bob, Method::PushUnsubscribe, json!({"id": id}))
+        .await
+        .unwrap();
     for number in 0..20 {
         let device = device(&format!("https://push.example.com/{number}"));
         world.write(bob, Method::PushSubscribe, device).await.unwrap();
     }
     let device = device("https://push.example.com/20");
-    assert_eq!(world.write(bob, Method::PushSubscribe, device).await, error("too_large"));
+    assert_eq!(
+        world.write(bob, Method::PushSubscribe, device).await,
+        error("too_large")
+    );
 }

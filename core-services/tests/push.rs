@@ -88,7 +88,10 @@ async fn serve(mut stream: TcpStream, keep: Arc<Mutex<Vec<Posted>>>, status: Arc
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let mut lines = head.lines();
         let path = lines.next().unwrap().split(' ').nth(1).unwrap().to_owned();
-        let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+        let header = |line: &str| {
+            line.split_once(": ")
+                .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        };
         let headers: HashMap<String, String> = lines.filter_map(header).collect();
         let length: usize = headers["content-length"].parse().unwrap();
         let mut body = bytes.split_off(end + 4);
@@ -97,7 +100,10 @@ async fn serve(mut stream: TcpStream, keep: Arc<Mutex<Vec<Posted>>>, status: Arc
         }
         bytes = body.split_off(length);
         keep.lock().unwrap().push(Posted { path, headers, body });
-        let answer = format!("HTTP/1.1 {} x\r\nContent-Length: 0\r\n\r\n", *status.lock().unwrap());
+        let answer = format!(
+            "HTTP/1.1 {} x\r\nContent-Length: 0\r\n\r\n",
+            *status.lock().unwrap()
+        );
         stream.write_all(answer.as_bytes()).await.unwrap();
     }
 }
@@ -206,6 +212,7 @@ impl World {
             window,
             queue_max: 1_000,
             requests_max: 4,
+            none_reuse: Duration::ZERO,
         };
         let (pushes, pusher) =
             Pushes::new(client.clone(), db.store.clone(), key, options, cancel.clone()).unwrap();
@@ -272,18 +279,25 @@ impl World {
 
     /// Sends a message; returns its seq.
     async fn send(&mut self, device: Device, words: &str) -> u64 {
-        let sent = self.edge.call(device, Method::MessageSend, self.room, text(op(), words)).await;
+        let sent = self
+            .edge
+            .call(device, Method::MessageSend, self.room, text(op(), words))
+            .await;
         sent.unwrap()["seq"].as_u64().unwrap()
     }
 
     async fn read(&mut self, device: Device, seq: u64) {
         let params = json!({"seq": seq});
-        self.edge.call(device, Method::ReceiptRead, self.room, params).await.unwrap();
+        self.edge
+            .call(device, Method::ReceiptRead, self.room, params)
+            .await
+            .unwrap();
     }
 
     /// Says whether a device is active, and waits until that is known.
     async fn set(&mut self, device: Device, state: &str) {
-        self.user_call(device, Method::PresenceSet, json!({"state": state})).await;
+        self.user_call(device, Method::PresenceSet, json!({"state": state}))
+            .await;
         let letter = if state == "active" { "a " } else { "w " };
         let redis = self.redis.connection().await;
         eventually("mark", || async {
@@ -310,7 +324,11 @@ impl World {
 async fn login(db: &Database, user: UserId) {
     let sql = "INSERT INTO logins (id, user_id, token_hash, rotated_at, created_at, expires_at) \
          VALUES ($1, $1, '', 0, 0, $2)";
-    db.client().await.execute(sql, &[&user.0, &i64::MAX]).await.unwrap();
+    db.client()
+        .await
+        .execute(sql, &[&user.0, &i64::MAX])
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -337,7 +355,10 @@ async fn a_message_is_pushed_to_a_device_that_nobody_looks_at() {
             "text": "Grüße", "count": 1})
     );
     // RFC 8292: a token for this push service, signed by the key that browsers know.
-    let header = posted.headers["authorization"].strip_prefix("vapid t=").unwrap().to_owned();
+    let header = posted.headers["authorization"]
+        .strip_prefix("vapid t=")
+        .unwrap()
+        .to_owned();
     let (token, key) = header.split_once(", k=").unwrap();
     assert_eq!(key, world.server_key);
     let (signed, mark) = token.rsplit_once('.').unwrap();
@@ -422,7 +443,10 @@ async fn a_subscription_that_is_gone_is_removed() {
     let began = Instant::now();
     loop {
         world.send(ada, "gone").await;
-        let row = client.query_one("SELECT count(*) FROM push_subscriptions", &[]).await.unwrap();
+        let row = client
+            .query_one("SELECT count(*) FROM push_subscriptions", &[])
+            .await
+            .unwrap();
         if row.get::<_, i64>(0) == 0 {
             break;
         }
@@ -444,7 +468,10 @@ async fn no_push_to_an_ended_login_a_muted_room_or_from_somebody_blocked() {
     let table = "CREATE TABLE IF NOT EXISTS room_preferences (user_id uuid, room uuid, muted_until bigint)";
     client.batch_execute(table).await.unwrap();
     let mute = "INSERT INTO room_preferences (user_id, room, muted_until) VALUES ($1, $2, $3)";
-    client.execute(mute, &[&carol.user.0, &world.room.0, &i64::MAX]).await.unwrap();
+    client
+        .execute(mute, &[&carol.user.0, &world.room.0, &i64::MAX])
+        .await
+        .unwrap();
     let block = json!({"op": op(), "user": ada.user});
     world.user_call(dave, Method::BlockAdd, block).await;
 

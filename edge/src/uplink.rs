@@ -143,7 +143,8 @@ impl Uplink {
             return Offer::Refused;
         }
         if header.method.class() == Class::Ephemeral
-            && ((stream.is_crowded && is_probing) || self.pending_bytes + len > self.limits.pending_bytes_max / 2)
+            && ((stream.is_crowded && is_probing)
+                || self.pending_bytes + len > self.limits.pending_bytes_max / 2)
         {
             return Offer::Refused;
         }
@@ -388,25 +389,50 @@ mod tests {
     #[test]
     fn what_is_ephemeral_goes_first() {
         let mut uplink = Uplink::new(NodeId(1), PARTITIONS, LIMITS);
-        let mut offer = |uplink: &mut Uplink, method, tail, request, len: usize| {
+        let offer = |uplink: &mut Uplink, method, tail, request, len: usize| {
             uplink.offer(&header(method, tail, request), &vec![b'x'; len], Instant::now())
         };
-        assert_eq!(offer(&mut uplink, Method::PresenceSession, 0, 1, 9), Offer::Queued);
+        assert_eq!(
+            offer(&mut uplink, Method::PresenceSession, 0, 1, 9),
+            Offer::Queued
+        );
         assert_eq!(take(&mut uplink), [(Service::User, 0, vec![1])]);
         uplink.on_done(Service::User, 0, false);
         uplink.on_length(Service::User, 0, true);
         // One at a time goes on: its batch comes back with the length of the stream.
-        assert_eq!(offer(&mut uplink, Method::PresenceSession, 0, 2, 9), Offer::Queued);
-        assert_eq!(offer(&mut uplink, Method::PresenceSession, 0, 3, 9), Offer::Refused);
+        assert_eq!(
+            offer(&mut uplink, Method::PresenceSession, 0, 2, 9),
+            Offer::Queued
+        );
+        assert_eq!(
+            offer(&mut uplink, Method::PresenceSession, 0, 3, 9),
+            Offer::Refused
+        );
         assert_eq!(offer(&mut uplink, Method::UserMe, 0, 4, 9), Offer::Queued);
-        assert_eq!(offer(&mut uplink, Method::TypingSet, 0, 5, 9), Offer::Queued, "another stream");
-        assert_eq!(take(&mut uplink), [(Service::User, 0, vec![2, 4]), (Service::Chat, 0, vec![5])]);
+        assert_eq!(
+            offer(&mut uplink, Method::TypingSet, 0, 5, 9),
+            Offer::Queued,
+            "another stream"
+        );
+        assert_eq!(
+            take(&mut uplink),
+            [(Service::User, 0, vec![2, 4]), (Service::Chat, 0, vec![5])]
+        );
         uplink.on_done(Service::User, 0, false);
         uplink.on_length(Service::User, 0, false);
         assert_eq!(offer(&mut uplink, Method::PresenceSet, 0, 6, 9), Offer::Queued);
         assert_eq!(offer(&mut uplink, Method::PresenceSet, 0, 7, 9), Offer::Queued);
 
-        assert_eq!(offer(&mut uplink, Method::MessageSend, 1, 8, LIMITS.pending_bytes_max / 2), Offer::Queued);
+        assert_eq!(
+            offer(
+                &mut uplink,
+                Method::MessageSend,
+                1,
+                8,
+                LIMITS.pending_bytes_max / 2
+            ),
+            Offer::Queued
+        );
         assert_eq!(offer(&mut uplink, Method::TypingSet, 1, 9, 9), Offer::Refused);
         assert_eq!(offer(&mut uplink, Method::MessageSend, 1, 10, 9), Offer::Queued);
     }

@@ -174,7 +174,11 @@ impl TryFrom<Raw> for Config {
             threads => size("auth.hash_threads", threads, 1_024)?,
         };
         let subject = raw.push.subject.trim();
-        if !subject.is_empty() && !["mailto:", "https:"].iter().any(|scheme| subject.starts_with(scheme)) {
+        if !subject.is_empty()
+            && !["mailto:", "https:"]
+                .iter()
+                .any(|scheme| subject.starts_with(scheme))
+        {
             return Err(bad("push.subject", "is mailto:ADDRESS, an https URL, or empty"));
         }
         let push = PushOptions {
@@ -185,6 +189,7 @@ impl TryFrom<Raw> for Config {
             window: Duration::from_millis(size("push.window_ms", raw.push.window_ms, 3_600_000)? as u64),
             queue_max: size("push.queue_max", raw.push.queue_max, 1_000_000)?,
             requests_max: size("push.requests_max", raw.push.requests_max, 1_024)?,
+            none_reuse: Duration::from_mins(1),
         };
         let calls_max = 64 * u64::from(UPLINK_ENVELOPES_MAX);
         Ok(Self {

@@ -24,11 +24,19 @@ impl Sight {
     pub(super) fn view(self, user: UserId, state: State, fields: &Fields) -> Presence {
         if self.is_blocked {
             let (state, last_seen) = (State::Offline, None);
-            return Presence { user, state, last_seen };
+            return Presence {
+                user,
+                state,
+                last_seen,
+            };
         }
         let is_told = state == State::Offline && self.sees_last;
         let last_seen = fields.seen.max(self.last_seen).filter(|_| is_told);
-        Presence { user, state, last_seen }
+        Presence {
+            user,
+            state,
+            last_seen,
+        }
     }
 }
 

@@ -126,12 +126,21 @@ mod tests {
         let active = fields(&[(&name, &write_mark(Activity::Active, 1_000))]);
         assert!(is_active(&active, 1_000 + PRESENCE_ACTIVE_MS));
         assert!(!is_active(&active, 1_001 + PRESENCE_ACTIVE_MS));
-        assert!(!is_active(&fields(&[(&name, &write_mark(Activity::Away, 1_000))]), 1_000));
+        assert!(!is_active(
+            &fields(&[(&name, &write_mark(Activity::Away, 1_000))]),
+            1_000
+        ));
     }
 
     #[test]
     fn what_is_not_understood_is_left_out() {
-        let read = fields(&[(TOLD, "away"), (SEEN, "7"), ("x", "a 1"), ("told2", ""), (&address(1).to_string(), "z")]);
+        let read = fields(&[
+            (TOLD, "away"),
+            (SEEN, "7"),
+            ("x", "a 1"),
+            ("told2", ""),
+            (&address(1).to_string(), "z"),
+        ]);
         let expected = Fields {
             marks: Vec::new(),
             told: Some(State::Away),

@@ -25,8 +25,8 @@ use crate::store::Store;
 
 /// Life of what Redis holds of a user who is there or watched, seconds.
 pub(super) const KEEP_S: u64 = 2 * 24 * 3_600;
-/// Life of it when he is gone: by then PostgreSQL knows when he was seen, seconds.
-const KEEP_OFFLINE_S: u64 = 600;
+/// Life of it when he is gone and nobody watches him: by then PostgreSQL knows when he was seen, seconds.
+pub(super) const KEEP_OFFLINE_S: u64 = 600;
 /// Users that wait for being looked at.
 const DUE_MAX: usize = 65_536;
 /// Users that are looked at in one step.
@@ -171,7 +171,8 @@ impl Teller {
         let pairs = match looked {
             Ok(pairs) => pairs,
             Err(error) => {
-                self.due.extend(users.into_iter().map(|user| (user, now + self.times.tick)));
+                self.due
+                    .extend(users.into_iter().map(|user| (user, now + self.times.tick)));
                 return Err(failed(error));
             }
         };
@@ -207,7 +208,14 @@ impl Teller {
                 }
                 // Nobody knows how he is: nobody is told.
                 if seen.fields.told.is_some_and(|told| told != seen.state) {
-                    pipe.cmd("HSET").arg(&key).arg(TOLD).arg(seen.state.name()).ignore();
+                    pipe.cmd("HSET")
+                        .arg(&key)
+                        .arg(TOLD)
+                        .arg(seen.state.name())
+                        .ignore();
+                    if seen.state != State::Offline {
+                        pipe.cmd("EXPIRE").arg(&key).arg(KEEP_S).ignore();
+                    }
                     changed.push((*user, seen));
                 }
             }
@@ -238,8 +246,10 @@ impl Teller {
         pairs.truncate(PAIRS_MAX);
         let mut events: HashMap<Watcher, PresenceData> = HashMap::new();
         for pairs in pairs.chunks(PAIRS_STEP) {
-            let names: Vec<(UserId, UserId)> =
-                pairs.iter().map(|(user, watcher, _)| (*user, watcher.user)).collect();
+            let names: Vec<(UserId, UserId)> = pairs
+                .iter()
+                .map(|(user, watcher, _)| (*user, watcher.user))
+                .collect();
             let sights = sight::sights(&self.store, &names).await?;
             for ((user, watcher, seen), sight) in pairs.iter().zip(sights) {
                 let Some(sight) = sight else { continue };
@@ -303,7 +313,11 @@ async fn write_marks(
         match mark {
             Some(activity) => {
                 let mark = write_mark(*activity, now_ms);
-                pipe.cmd("HSET").arg(&key).arg(address.to_string()).arg(mark).ignore();
+                pipe.cmd("HSET")
+                    .arg(&key)
+                    .arg(address.to_string())
+                    .arg(mark)
+                    .ignore();
                 pipe.cmd("EXPIRE").arg(&key).arg(KEEP_S).ignore();
             }
             None => {

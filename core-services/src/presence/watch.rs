@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 
 use super::look::{self, Nodes, Seen, Watcher};
 use super::state::TOLD;
-use super::teller::KEEP_S;
+use super::teller::{KEEP_OFFLINE_S, KEEP_S};
 use super::{Moment, Presence, sight};
 use crate::call::refuse;
 use crate::service::{Call, WorkError};
@@ -40,7 +40,11 @@ impl Presence {
                 if members.len() > PRESENCE_ROOM_MAX {
                     let room = Some(self.estimate(&mut members).await.map_err(failed)?);
                     let (users, renew_ms) = (Vec::new(), PRESENCE_RENEW_MS);
-                    return Ok(Ok(Watched { users, renew_ms, room }));
+                    return Ok(Ok(Watched {
+                        users,
+                        renew_ms,
+                        room,
+                    }));
                 }
                 room = Some(members.len());
                 members
@@ -120,11 +124,19 @@ async fn keep_told(
     let mut pipe = redis::pipe();
     let mut is_empty = true;
     for (user, seen) in users.iter().zip(seen.iter_mut()) {
-        if seen.fields.told.is_none() {
+        let (key, is_offline) = (keys::presence(*user), seen.state == State::Offline);
+        let is_new = seen.fields.told.is_none();
+        if is_new {
             seen.fields.told = Some(seen.state);
-            let key = keys::presence(*user);
-            pipe.cmd("HSETNX").arg(&key).arg(TOLD).arg(seen.state.name()).ignore();
-            pipe.cmd("EXPIRE").arg(&key).arg(KEEP_S).ignore();
+            pipe.cmd("HSETNX")
+                .arg(&key)
+                .arg(TOLD)
+                .arg(seen.state.name())
+                .ignore();
+        }
+        if is_new || is_offline {
+            let keep_s = if is_offline { KEEP_OFFLINE_S } else { KEEP_S };
+            pipe.cmd("EXPIRE").arg(&key).arg(keep_s).ignore();
             is_empty = false;
         }
     }

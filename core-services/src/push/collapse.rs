@@ -72,7 +72,12 @@ impl Collapse {
                 };
                 self.windows.insert((user, room), window);
                 let news = news.clone();
-                Some(Due { user, room, news, count: 1 })
+                Some(Due {
+                    user,
+                    room,
+                    news,
+                    count: 1,
+                })
             }
         }
     }
@@ -95,7 +100,12 @@ impl Collapse {
             };
             window.ends = next;
             let (user, room) = (*user, *room);
-            due.push(Due { user, room, news, count });
+            due.push(Due {
+                user,
+                room,
+                news,
+                count,
+            });
             true
         });
         due
@@ -151,7 +161,10 @@ mod tests {
         assert!(collapse.offer(user, two, &news(1), now).is_some());
         assert_eq!(collapse.offer(user, one, &news(2), now), None);
         collapse.forget(user, one);
-        assert!(collapse.due(now + WINDOW).is_empty(), "what was held has been read");
+        assert!(
+            collapse.due(now + WINDOW).is_empty(),
+            "what was held has been read"
+        );
         assert!(collapse.offer(user, one, &news(3), now).is_some());
     }
 }

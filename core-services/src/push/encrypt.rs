@@ -24,12 +24,7 @@ pub(super) fn encrypt(device: &Device, plain: &[u8]) -> Option<Vec<u8>> {
     encrypt_with(device, plain, &own, salt)
 }
 
-fn encrypt_with(
-    device: &Device,
-    plain: &[u8],
-    own: &PrivateKey,
-    salt: [u8; SALT_BYTES],
-) -> Option<Vec<u8>> {
+fn encrypt_with(device: &Device, plain: &[u8], own: &PrivateKey, salt: [u8; SALT_BYTES]) -> Option<Vec<u8>> {
     if plain.len() > PLAIN_BYTES_MAX {
         return None;
     }
@@ -105,7 +100,10 @@ mod tests {
 
     #[test]
     fn two_pushes_share_no_key_and_too_long_ones_are_none() {
-        let (one, two) = (encrypt(&device(), b"x").unwrap(), encrypt(&device(), b"x").unwrap());
+        let (one, two) = (
+            encrypt(&device(), b"x").unwrap(),
+            encrypt(&device(), b"x").unwrap(),
+        );
         assert_ne!(one[..SALT_BYTES], two[..SALT_BYTES]);
         assert_ne!(one[21..86], two[21..86]);
         assert_eq!(encrypt(&device(), &[b'x'; PLAIN_BYTES_MAX + 1]), None);

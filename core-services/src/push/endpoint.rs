@@ -76,7 +76,10 @@ impl Endpoints {
             // What is written like a number (octal, hexadecimal) is an address to some resolvers.
             None => {
                 host.contains('.')
-                    && host.chars().next_back().is_some_and(|last| last.is_ascii_alphabetic())
+                    && host
+                        .chars()
+                        .next_back()
+                        .is_some_and(|last| last.is_ascii_alphabetic())
                     && ![".local", ".internal", ".localhost", ".home.arpa"]
                         .iter()
                         .any(|suffix| host.ends_with(suffix))
@@ -205,7 +208,12 @@ mod tests {
         };
         assert_eq!(check(key, secret).unwrap().p256dh.len(), KEY_BYTES);
         let off_curve = key.replace("iw4", "iw8");
-        for (key, secret) in [(off_curve.as_str(), secret), ("", secret), (key, ""), ("%", secret)] {
+        for (key, secret) in [
+            (off_curve.as_str(), secret),
+            ("", secret),
+            (key, ""),
+            ("%", secret),
+        ] {
             assert_eq!(check(key, secret), Err(ErrorCode::BadRequest), "{key} {secret}");
         }
     }

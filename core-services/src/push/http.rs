@@ -90,7 +90,13 @@ impl Poster {
     }
 
     /// One push. Redirects are not followed.
-    pub(super) async fn post(&self, endpoint: &str, authorization: &str, topic: &str, body: Vec<u8>) -> Answer {
+    pub(super) async fn post(
+        &self,
+        endpoint: &str,
+        authorization: &str,
+        topic: &str,
+        body: Vec<u8>,
+    ) -> Answer {
         let request = Request::post(endpoint)
             .header("Authorization", authorization)
             .header("Content-Encoding", "aes128gcm")
@@ -99,7 +105,9 @@ impl Poster {
             .header("Urgency", "high")
             .header("Topic", topic)
             .body(Full::new(Bytes::from(body)));
-        let Ok(request) = request else { return Answer::Failed };
+        let Ok(request) = request else {
+            return Answer::Failed;
+        };
         let response = tokio::time::timeout(REQUEST_MAX, self.client.request(request)).await;
         match response {
             Ok(Ok(response)) => match response.status() {

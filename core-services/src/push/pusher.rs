@@ -42,8 +42,6 @@ const TEXT_CHARS_MAX: usize = 240;
 const STEP: usize = 256;
 /// Held pushes are looked at this often.
 const TICK: Duration = Duration::from_secs(1);
-/// A user without devices is not asked for again in this time: his first device gets pushes within it.
-const NONE_REUSE: Duration = Duration::from_mins(1);
 /// Users without devices that are remembered.
 const NONE_MAX: usize = 65_536;
 
@@ -60,6 +58,8 @@ pub struct PushOptions {
     pub queue_max: usize,
     /// Requests at a time.
     pub requests_max: usize,
+    /// A user without devices is not asked for again in this time: his first device gets pushes within it.
+    pub none_reuse: Duration,
 }
 
 /// The way to the pusher. Clones are the same one.
@@ -85,6 +85,7 @@ impl Pushes {
             poster: Poster::new(options.endpoints)?,
             collapse: Collapse::new(options.window),
             none: HashMap::new(),
+            some_at: None,
             options,
         };
         Ok((Self { queue }, pusher.run(deliveries, cancel)))
@@ -109,6 +110,8 @@ struct Pusher {
     collapse: Collapse,
     /// Users who had no device, and when that was. Bound: `NONE_MAX`.
     none: HashMap<UserId, Instant>,
+    /// When it was asked last whether anybody has a device, and the answer.
+    some_at: Option<(Instant, bool)>,
 }
 
 /// What is read of a delivery.
@@ -143,6 +146,9 @@ impl Pusher {
                 }
                 _ = ticks.tick(), if !self.collapse.is_empty() => self.collapse.due(Instant::now()),
             };
+            if !deliveries.is_empty() && !self.has_devices().await {
+                deliveries.clear();
+            }
             for delivery in deliveries.drain(..) {
                 self.take(&delivery, &mut due);
             }
@@ -155,13 +161,26 @@ impl Pusher {
         }
     }
 
+    /// Whether anybody has a device: where nobody has, a delivery costs nothing here.
+    async fn has_devices(&mut self) -> bool {
+        let now = Instant::now();
+        if let Some((at, some)) = self.some_at
+            && (some || now.saturating_duration_since(at) < self.options.none_reuse)
+        {
+            return some;
+        }
+        let some = store::has_any(&self.store).await.unwrap_or(true);
+        self.some_at = Some((now, some));
+        some
+    }
+
     /// Finds in a delivery what is worth a push, or the end of one.
     fn take(&mut self, delivery: &Delivery, due: &mut Vec<Due>) {
         let now = Instant::now();
-        let none = &self.none;
+        let (none, reuse) = (&self.none, self.options.none_reuse);
         let has_none = |user: &UserId| {
             none.get(user)
-                .is_some_and(|at| now.saturating_duration_since(*at) <= NONE_REUSE)
+                .is_some_and(|at| now.saturating_duration_since(*at) < reuse)
         };
         // Most deliveries end here: nobody has a device to push to.
         if delivery.seq.is_some() && delivery.users.iter().all(has_none) {
@@ -187,7 +206,11 @@ impl Pusher {
             sender: said.sender,
             text: said.text.chars().take(TEXT_CHARS_MAX).collect(),
         };
-        for user in delivery.users.iter().filter(|user| **user != said.sender && !has_none(user)) {
+        for user in delivery
+            .users
+            .iter()
+            .filter(|user| **user != said.sender && !has_none(user))
+        {
             due.extend(self.collapse.offer(*user, delivery.room, &news, now));
         }
     }
@@ -197,8 +220,10 @@ impl Pusher {
         let now = Instant::now();
         let users: Vec<UserId> = due.iter().map(|due| due.user).collect();
         let targets = store::targets(&self.store, &users, now_us()).await?;
+        let reuse = self.options.none_reuse;
         if self.none.len() >= NONE_MAX {
-            self.none.retain(|_, at| now.saturating_duration_since(*at) <= NONE_REUSE);
+            self.none
+                .retain(|_, at| now.saturating_duration_since(*at) < reuse);
         }
         for user in users {
             if !targets.contains_key(&user) && self.none.len() < NONE_MAX {
@@ -307,7 +332,9 @@ impl Pusher {
         done: Option<Result<(Uuid, UserId, RoomId, Answer), tokio::task::JoinError>>,
         gone: &mut Vec<Uuid>,
     ) {
-        let Some(Ok((id, user, room, answer))) = done else { return };
+        let Some(Ok((id, user, room, answer))) = done else {
+            return;
+        };
         let outcome = match answer {
             Answer::Taken => "taken",
             Answer::Gone => {
@@ -377,6 +404,10 @@ mod tests {
         names.users.insert(UserId::NIL, "\"".repeat(128));
         names.rooms.insert(RoomId::NIL, "\"".repeat(128));
         let text = json(&notification(&due, &names));
-        assert!(text.len() <= super::super::encrypt::PLAIN_BYTES_MAX, "{}", text.len());
+        assert!(
+            text.len() <= super::super::encrypt::PLAIN_BYTES_MAX,
+            "{}",
+            text.len()
+        );
     }
 }

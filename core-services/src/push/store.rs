@@ -96,6 +96,13 @@ pub(super) struct Target {
     pub(super) device: Device,
 }
 
+/// Whether anybody has a device.
+pub(super) async fn has_any(store: &Store) -> Result<bool, StoreError> {
+    const SQL: &str = "SELECT EXISTS (SELECT FROM push_subscriptions)";
+    let rows = store.query("push.any", SQL, &[]).await?;
+    Ok(rows.first().is_some_and(|row| row.get(0)))
+}
+
 /// The devices of users whose logins still hold.
 pub(super) async fn targets(
     store: &Store,
@@ -131,7 +138,9 @@ pub(super) async fn quiet(
     let users: Vec<Uuid> = due.iter().map(|due| due.user.0).collect();
     let rooms: Vec<Uuid> = due.iter().map(|due| due.room.0).collect();
     let senders: Vec<Uuid> = due.iter().map(|due| due.news.sender.0).collect();
-    let rows = store.query("push.quiet", SQL, &[&users, &rooms, &senders]).await?;
+    let rows = store
+        .query("push.quiet", SQL, &[&users, &rooms, &senders])
+        .await?;
     let mut quiet: HashSet<_> = rows
         .iter()
         .map(|row| (UserId(row.get(0)), RoomId(row.get(1))))

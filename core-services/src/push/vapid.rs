@@ -57,8 +57,14 @@ mod tests {
     #[test]
     fn a_push_service_can_check_the_token_with_the_key_beside_it() {
         let key = VapidKey::read(&VapidKey::make().unwrap()).unwrap();
-        let header = key.authorization("https://push.example.com", "mailto:a@example.com", 1_000).unwrap();
-        let (token, public) = header.strip_prefix("vapid t=").unwrap().split_once(", k=").unwrap();
+        let header = key
+            .authorization("https://push.example.com", "mailto:a@example.com", 1_000)
+            .unwrap();
+        let (token, public) = header
+            .strip_prefix("vapid t=")
+            .unwrap()
+            .split_once(", k=")
+            .unwrap();
         let (signed, signature) = token.rsplit_once('.').unwrap();
         let decode = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).unwrap();
         assert_eq!(public, key.public());

@@ -1,8 +1,6 @@
 //! Users by id, by their names, and in the lists of the caller.
 
-use hub_protocol::api::user::{
-    Blocked, Contact, Contacts, Found, Get, ListUsers, Profile, Search, Users,
-};
+use hub_protocol::api::user::{Blocked, Contact, Contacts, Found, Get, ListUsers, Profile, Search, Users};
 use hub_protocol::error::ErrorBody;
 use hub_protocol::limits::{RESULT_BYTES_MAX, USER_GET_MAX, USER_LIST_MAX, USER_SEARCH_MAX};
 use hub_protocol::{ErrorCode, UserId};
@@ -42,12 +40,13 @@ impl Profiles {
     }
 
     pub(super) async fn search(&self, call: &Call) -> Answer<Found> {
-        // The words of one range in the order of the index, no more than `$6` of them; each with whether it counts:
+        // The words of one range in the order of the index, from one place on (a second lower bound would make the scan
+        // begin at the wrong one), no more than `$6` of them; each with whether it counts:
         // not blocked, the first word of its user in the range, and the other words are there too.
         const SQL: &str = concat!(
             "WITH range AS MATERIALIZED ( \
                  SELECT w.word, w.user_id FROM user_words w \
-                 WHERE w.word >= $2 AND w.word < $3 AND (w.word, w.user_id) > ($4, $5) \
+                 WHERE w.word < $3 AND (w.word, w.user_id) > ($4, $5) \
                  ORDER BY w.word, w.user_id LIMIT $6) \
              SELECT r.word, ",
             profile!(),
@@ -75,7 +74,7 @@ impl Profiles {
             SEARCH_SCAN
         };
         let page = page.unwrap_or(Page {
-            word: String::new(),
+            word: query.lead.from.clone(),
             user: UserId::NIL,
         });
         let (from, below) = (&query.lead.from, &query.lead.below);

@@ -186,7 +186,7 @@ impl Profiles {
         let rows = self.store.query("user.me", SQL, &[&call.header.user.0]).await?;
         let me = |row: &Row| Me {
             user: read_profile(row, 0),
-            last_seen_visible: store::visible(row, 7),
+            last_seen_visible: Some(store::visible(row, 7)),
         };
         Ok(rows
             .first()

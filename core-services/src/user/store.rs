@@ -161,7 +161,11 @@ async fn execute(tx: &Tx, write: &Write, now: i64) -> Result<Written, StoreError
             let rows = tx
                 .execute(SQL, &[&me.0, &asked.user.0, &asked.alias, &now])
                 .await?;
-            Ok(if rows == 1 { done(Effect::None) } else { no_such_user() })
+            Ok(if rows == 1 {
+                done(Effect::None)
+            } else {
+                no_such_user()
+            })
         }
         Command::RemoveContact(user) => {
             const SQL: &str = "DELETE FROM contacts WHERE user_id = $1 AND contact = $2";
@@ -203,11 +207,7 @@ async fn execute(tx: &Tx, write: &Write, now: i64) -> Result<Written, StoreError
     }
 }
 
-async fn update(
-    tx: &Tx,
-    me: UserId,
-    asked: &hub_protocol::api::user::Update,
-) -> Result<Written, StoreError> {
+async fn update(tx: &Tx, me: UserId, asked: &hub_protocol::api::user::Update) -> Result<Written, StoreError> {
     const SQL: &str = concat!(
         "UPDATE users u SET display_name = coalesce($2, display_name), about = coalesce($3, about), \
              avatar = CASE WHEN $4 THEN $5 ELSE avatar END, \

@@ -3,10 +3,10 @@
 //! A search reads one range of the index, in its order, and a bounded part of it per page; so its cost does not
 //! depend on how many users there are, nor on how common a word is.
 
+use hub_protocol::ErrorCode;
 use hub_protocol::UserId;
 use hub_protocol::error::ErrorBody;
 use hub_protocol::limits::USER_SEARCH_BYTES_MAX;
-use hub_protocol::ErrorCode;
 
 use crate::call::refuse;
 
@@ -126,7 +126,10 @@ mod tests {
             assert!(*outside < *query.lead.from || *query.lead.below <= *outside);
         }
         assert_eq!(Query::read(" \n").unwrap_err().code, ErrorCode::BadRequest);
-        assert_eq!(Query::read("a b c d e f g").unwrap_err().code, ErrorCode::TooLarge);
+        assert_eq!(
+            Query::read("a b c d e f g").unwrap_err().code,
+            ErrorCode::TooLarge
+        );
     }
 
     #[test]

@@ -73,7 +73,10 @@ impl Writer {
                     ..
                 } => {
                     count_batch(service, envelopes);
-                    let (length, max) = (number(answer.get(1)), i64::from(state.settings.stream_entries_max));
+                    let (length, max) = (
+                        number(answer.get(1)),
+                        i64::from(state.settings.stream_entries_max),
+                    );
                     ToShard::UplinkDone {
                         service,
                         partition,

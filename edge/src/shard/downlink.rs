@@ -138,7 +138,9 @@ impl World {
                 is_full,
                 is_crowded,
             } => {
-                let Some(uplink) = self.uplink.as_mut() else { return };
+                let Some(uplink) = self.uplink.as_mut() else {
+                    return;
+                };
                 if let Some(since) = uplink.on_done(service, partition, is_full) {
                     self.counters.uplink_lag.record(micros(now.at - since));
                 }

@@ -29,7 +29,8 @@ pub struct Profile {
     pub display_name: String,
     /// When it was made, µs since the Unix epoch.
     pub created_at: i64,
-    /// What the user says about himself; may be empty.
+    /// What the user says about himself; absent when empty.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
     pub about: String,
     /// The attachment that shows him.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -75,7 +76,8 @@ pub struct Me {
     /// The caller.
     pub user: Profile,
     /// Who is told when he was last seen.
-    pub last_seen_visible: Visible,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_seen_visible: Option<Visible>,
 }
 
 /// Arguments of `user.get`.
@@ -109,7 +111,11 @@ pub struct Update {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub about: Option<String>,
     /// An attachment, or `null` for none.
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "present"
+    )]
     pub avatar: Option<Option<Uuid>>,
     /// Who is told when the user was last seen.
     #[serde(skip_serializing_if = "Option::is_none", default)]
