@@ -114,6 +114,9 @@ struct Pusher {
     some_at: Option<(Instant, bool)>,
 }
 
+/// A request that ended: subscription, user, room, answer.
+type Done = Result<(Uuid, UserId, RoomId, Answer), tokio::task::JoinError>;
+
 /// What is read of a delivery.
 #[derive(Deserialize)]
 struct Told<'a> {
@@ -327,12 +330,9 @@ impl Pusher {
         Some((authorization, encrypt(&target.device, text)?))
     }
 
-    fn posted(
-        &mut self,
-        done: Option<Result<(Uuid, UserId, RoomId, Answer), tokio::task::JoinError>>,
-        gone: &mut Vec<Uuid>,
-    ) {
-        let Some(Ok((id, user, room, answer))) = done else {
+    fn posted(&mut self, done: Option<Done>, gone: &mut Vec<Uuid>) {
+        // A task that panicked or was aborted has nothing to say.
+        let Some((id, user, room, answer)) = done.and_then(Result::ok) else {
             return;
         };
         let outcome = match answer {

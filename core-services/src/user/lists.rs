@@ -24,6 +24,7 @@ type Answer<T> = Result<Result<T, ErrorBody>, StoreError>;
 
 impl Profiles {
     pub(super) async fn get(&self, call: &Call) -> Answer<Users> {
+        const SQL: &str = concat!("SELECT ", profile!(), " FROM users u WHERE u.id = ANY($1)");
         let asked: Get = match params(call) {
             Ok(asked) => asked,
             Err(error) => return Ok(Err(error)),
@@ -31,7 +32,6 @@ impl Profiles {
         if asked.users.len() > USER_GET_MAX {
             return Ok(Err(refuse(ErrorCode::TooLarge, "at most 200 users in one call")));
         }
-        const SQL: &str = concat!("SELECT ", profile!(), " FROM users u WHERE u.id = ANY($1)");
         let ids: Vec<Uuid> = asked.users.iter().map(|user| user.0).collect();
         let rows = self.store.query("user.get", SQL, &[&ids]).await?;
         let users = rows.iter().map(|row| read_profile(row, 0)).collect();

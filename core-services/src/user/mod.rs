@@ -175,14 +175,14 @@ impl Profiles {
     }
 
     async fn me(&self, call: &Call) -> Result<Result<Me, ErrorBody>, StoreError> {
-        if let Err(error) = params::<Empty>(call) {
-            return Ok(Err(error));
-        }
         const SQL: &str = concat!(
             "SELECT ",
             profile!(),
             ", u.last_seen_visible FROM users u WHERE u.id = $1 AND u.deleted_at IS NULL"
         );
+        if let Err(error) = params::<Empty>(call) {
+            return Ok(Err(error));
+        }
         let rows = self.store.query("user.me", SQL, &[&call.header.user.0]).await?;
         let me = |row: &Row| Me {
             user: read_profile(row, 0),

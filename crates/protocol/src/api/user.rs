@@ -123,6 +123,7 @@ pub struct Update {
 }
 
 /// Tells `null` from absent.
+#[expect(clippy::option_option, reason = "absent, null and an id are three things")]
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<Uuid>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
