@@ -22,9 +22,11 @@ use crate::delivery::Deliverer;
 use crate::keys::Signer;
 use crate::mail::Mailer;
 use crate::rotation::{self, Watched};
+use crate::presence::{self, Presence};
+use crate::push::{Pushes, VapidKey};
 use crate::service::Handler;
 use crate::store::{Meta, Store};
-use crate::user::Profiles;
+use crate::user::{Profiles, PushSettings};
 use crate::worker::{Status, Worker};
 use crate::{keys, metric, migrate, store};
 
@@ -179,14 +181,51 @@ fn start(
             ));
             Ok(spawn(auth, parts, tasks, ending))
         }
-        Service::Chat => Ok(spawn(
-            Chat::new(parts.store.clone(), &parts.meta),
-            parts,
-            tasks,
-            ending,
-        )),
-        Service::User => Ok(spawn(Profiles::new(parts.store.clone()), parts, tasks, ending)),
+        Service::Chat => {
+            let mut chat = Chat::new(parts.store.clone(), &parts.meta);
+            if let Some(key) = push_key(parts)? {
+                let (client, store) = (parts.client.clone(), parts.store.clone());
+                let options = parts.config.push.clone();
+                match Pushes::new(client, store, key, options, ending.clone()) {
+                    Ok((pushes, pusher)) => {
+                        tasks.spawn(pusher);
+                        chat = chat.with_pushes(pushes);
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "no pushes: this machine trusts no certificates (package ca-certificates)");
+                    }
+                }
+            }
+            Ok(spawn(chat, parts, tasks, ending))
+        }
+        Service::User => {
+            let (presence, teller) = Presence::new(
+                parts.client.clone(),
+                parts.store.clone(),
+                parts.deliverer.clone(),
+                presence::Times::default(),
+                ending.clone(),
+            );
+            tasks.spawn(teller);
+            let mut profiles = Profiles::new(parts.store.clone(), &parts.meta).with_presence(presence);
+            if let Some(key) = push_key(parts)? {
+                profiles = profiles.with_push(PushSettings {
+                    application_server_key: key.public(),
+                    endpoints: parts.config.push.endpoints,
+                });
+            }
+            Ok(spawn(profiles, parts, tasks, ending))
+        }
     }
+}
+
+/// The key for pushes; without one there are none.
+fn push_key(parts: &Parts) -> Result<Option<VapidKey>, String> {
+    let key = keys::load_push(&parts.config.keys_dir).map_err(|error| format!("keys: {error}"))?;
+    if key.is_none() {
+        tracing::info!("no key for pushes: `hub-services config keys` makes one");
+    }
+    Ok(key)
 }
 
 fn spawn<H: Handler>(

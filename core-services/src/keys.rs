@@ -4,11 +4,13 @@
 //! DIR/signing/KID.pem   Ed25519 private key, PKCS#8   0600   auth service
 //! DIR/public/KID.pem    its public key, SPKI                 edges
 //! DIR/seal/KID.key      64 hexadecimal digits         0600   edges and services
+//! DIR/push/KID.pem      P-256 private key, PKCS#8     0600   chat and user services
 //! ```
 //!
 //! The greatest KID (`YYYYMMDD-xxxxxxxx`) signs and seals, all of them verify and open, so making a new one is a
 //! rotation. A running process takes a new key into use [`KEYS_SETTLE_S`] after it appeared: by then every other one
 //! has seen it.
+//! rotation. The key for pushes is made once: browsers subscribe to it, and with another one all of them must again.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -27,11 +29,13 @@ use hub_protocol::seal::{self, Sealer};
 use jsonwebtoken::EncodingKey;
 use thiserror::Error;
 
+use crate::push::VapidKey;
 use crate::store::meta::{from_hex, to_hex};
 
 const SIGNING: &str = "signing";
 const PUBLIC: &str = "public";
 const SEAL: &str = "seal";
+const PUSH: &str = "push";
 const DAY_S: u64 = 86_400;
 
 /// Why keys could not be made or loaded.
@@ -104,7 +108,7 @@ impl Signer {
 
 /// Makes a folder with one key of each kind, or adds one to each; returns the new KID.
 pub fn make(dir: &Path, now: SystemTime) -> Result<String, KeysError> {
-    for (folder, mode) in [(SIGNING, 0o700), (PUBLIC, 0o755), (SEAL, 0o700)] {
+    for (folder, mode) in [(SIGNING, 0o700), (PUBLIC, 0o755), (SEAL, 0o700), (PUSH, 0o700)] {
         let path = dir.join(folder);
         fs::DirBuilder::new()
             .recursive(true)
@@ -125,6 +129,14 @@ pub fn make(dir: &Path, now: SystemTime) -> Result<String, KeysError> {
         .as_der()
         .map_err(|_unspecified| KeysError::Make)?;
 
+    if kids(&dir.join(PUSH), "pem")?.is_empty() {
+        let key = VapidKey::make().ok_or(KeysError::Make)?;
+        write_new(
+            &dir.join(PUSH).join(format!("{kid}.pem")),
+            0o600,
+            &pem("PRIVATE KEY", &key),
+        )?;
+    }
     // Public and sealing keys first: whoever sees the new signing key finds the others in place.
     write_new(
         &dir.join(PUBLIC).join(format!("{kid}.pem")),
@@ -205,6 +217,23 @@ fn settled(folder: &Path, extension: &str, now: SystemTime) -> Result<Vec<String
         kids.push(kid);
     }
     Ok(kids)
+}
+
+/// The key for pushes; `None` if nobody has made one: then there are no pushes.
+pub fn load_push(dir: &Path) -> Result<Option<VapidKey>, KeysError> {
+    let folder = dir.join(PUSH);
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let Some(kid) = kids(&folder, "pem")?.pop() else {
+        return Ok(None);
+    };
+    let path = folder.join(format!("{kid}.pem"));
+    let text = read_private(&path)?;
+    let base64: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
+    let key = BASE64_STANDARD.decode(base64).ok();
+    let key = key.and_then(|key| VapidKey::read(&key));
+    key.map(Some).ok_or(KeysError::Unfit(path))
 }
 
 /// Names of the keys in a folder, in ascending order.
@@ -352,6 +381,9 @@ mod tests {
                 .map(|(kid, _)| kid)
         };
         assert!(sealing(later).eq([earlier, second, first]));
+        assert!(load_push(dir.path()).unwrap().is_some());
+        let made_once = fs::read_dir(dir.path().join(PUSH)).unwrap().count();
+        assert_eq!(made_once, 1, "a rotation keeps the key that browsers know");
     }
 
     #[test]
@@ -399,6 +431,7 @@ mod tests {
     fn a_folder_without_keys_says_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join(SIGNING)).unwrap();
+        assert!(load_push(dir.path()).unwrap().is_none());
         let error = load_signing(dir.path()).unwrap_err().to_string();
         assert!(error.contains("config keys"), "{error}");
     }

@@ -21,6 +21,7 @@
 
 pub mod admin;
 pub mod app;
+mod applied;
 pub mod auth;
 pub mod backbone;
 mod call;
@@ -34,6 +35,8 @@ pub mod metric;
 pub mod migrate;
 pub mod mutants;
 pub mod rotation;
+pub mod presence;
+pub mod push;
 pub mod seed;
 pub mod service;
 pub mod store;

@@ -61,6 +61,22 @@ pub fn describe() {
         "hub_services_chat_rooms_loaded_total",
         "Rooms that a transaction had to load."
     );
+    counter!(
+        "hub_services_presence_told_total",
+        "Events of presence that were sent to connections."
+    );
+    counter!(
+        "hub_services_presence_dropped_total",
+        "What of presence was left out: moment, user, watcher (too many), tick, last_seen (a server failed)."
+    );
+    counter!(
+        "hub_services_pushes_total",
+        "Pushes by outcome: taken, gone, failed; dropped (the queue was full), unavailable (a server failed)."
+    );
+    counter!(
+        "hub_services_push_subscriptions_gone_total",
+        "Subscriptions removed because their push service does not know them."
+    );
     gauge!(
         "hub_services_partitions_owned",
         "Partitions that this worker owns."

@@ -179,7 +179,7 @@ async fn tokens_open_sessions_and_are_renewed_and_runs_do_not_collide() {
     let renewed = call(&auth, Method::AuthRefresh, UserId::NIL, params).await;
     assert_eq!(renewed["user"]["id"], user["user"]);
 
-    let profiles = Profiles::new(seeded.db.store.clone());
+    let profiles = Profiles::new(seeded.db.store.clone(), &seeded.db.meta);
     let synced = call(&profiles, Method::Sync, id(&user["user"]), json!({})).await;
     let synced: BTreeSet<String> = synced["rooms"]
         .as_array()

@@ -32,7 +32,7 @@ struct World {
 impl World {
     async fn start() -> Self {
         let db = Database::fresh().await;
-        let profiles = Profiles::new(db.store.clone());
+        let profiles = Profiles::new(db.store.clone(), &db.meta);
         let user = UserId(Uuid::now_v7());
         let sql = "INSERT INTO users (id, username, display_name, created_at) VALUES ($1, $2, 'Ada', 7)";
         db.client()

@@ -132,6 +132,7 @@ counters! {
     stale: counter, "hub_edge_stale_targets_total", "Targets whose connection is gone or belongs to another user";
     shed_ephemeral: counter, "hub_edge_shed_ephemeral_total", "Ephemeral events left out for slow connections";
     shed_bump: counter, "hub_edge_shed_bump_total", "Room events replaced by a bump for slow connections";
+    shed_presence: counter, "hub_edge_shed_presence_total", "Sessions whose beginning or end was not told to the user service";
     closed_slow: counter, "hub_edge_closed_slow_total", "Connections closed because they read too slowly";
     closed_heartbeat: counter, "hub_edge_closed_heartbeat_total", "Connections closed after silence";
     closed_protocol: counter, "hub_edge_closed_protocol_total", "Connections closed for breaking the protocol";

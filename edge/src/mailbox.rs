@@ -68,6 +68,8 @@ pub enum ToShard {
         partition: u16,
         /// True if the stream is above its bound: answer `busy` until a later batch says otherwise.
         is_full: bool,
+        /// True if it is above half of it: what is ephemeral goes first.
+        is_crowded: bool,
     },
     /// The directory entry of a session is written.
     Registered {

@@ -12,7 +12,7 @@ use hub_protocol::batch::HEADER_BYTES;
 use hub_protocol::batch::uplink::ENVELOPE_HEADER_BYTES;
 use hub_protocol::batch::{EnvelopeHeader, UplinkWriter};
 use hub_protocol::partition::{Partitions, of_room, of_user};
-use hub_protocol::{NodeId, Route, Service};
+use hub_protocol::{Class, NodeId, Route, Service};
 
 use crate::mailbox::ToBackbone;
 
@@ -62,6 +62,8 @@ struct Stream {
     in_flight: Option<InFlight>,
     /// The stream itself is above its bound.
     is_full: bool,
+    /// It is above half of its bound.
+    is_crowded: bool,
     is_touched: bool,
 }
 
@@ -113,6 +115,7 @@ impl Uplink {
                 full: VecDeque::new(),
                 in_flight: None,
                 is_full: false,
+                is_crowded: false,
                 is_touched: false,
             })
         });
@@ -126,7 +129,8 @@ impl Uplink {
         }
     }
 
-    /// Adds an envelope that came `at` this time to the open batch of its stream.
+    /// Adds an envelope that came `at` this time to the open batch of its stream. What is ephemeral is refused at half
+    /// of each bound: it goes first.
     pub fn offer(&mut self, header: &EnvelopeHeader, body: &[u8], at: Instant) -> Offer {
         let Some(index) = self.index_of(header) else {
             return Offer::Refused;
@@ -136,6 +140,12 @@ impl Uplink {
         // A full stream takes one envelope at a time: its batch comes back with the length of the stream.
         let is_probing = stream.in_flight.is_some() || !stream.writer.is_empty();
         if (stream.is_full && is_probing) || self.pending_bytes + len > self.limits.pending_bytes_max {
+            return Offer::Refused;
+        }
+        if header.method.class() == Class::Ephemeral
+            && ((stream.is_crowded && is_probing)
+                || self.pending_bytes + len > self.limits.pending_bytes_max / 2)
+        {
             return Offer::Refused;
         }
         let is_over = stream.writer.envelopes() >= self.limits.batch_envelopes_max
@@ -193,6 +203,14 @@ impl Uplink {
             self.touch(index);
         }
         done.map(|batch| batch.since)
+    }
+
+    /// How long a stream is, as its last batch has found it.
+    pub fn on_length(&mut self, service: Service, partition: u16, is_crowded: bool) {
+        let found = |stream: &&mut Stream| stream.service == service && stream.partition == partition;
+        if let Some(stream) = self.streams.iter_mut().find(found) {
+            stream.is_crowded = is_crowded;
+        }
     }
 
     /// When the oldest envelope that has not arrived was offered.
@@ -366,6 +384,57 @@ mod tests {
                 Offer::Queued
             );
         }
+    }
+
+    #[test]
+    fn what_is_ephemeral_goes_first() {
+        let mut uplink = Uplink::new(NodeId(1), PARTITIONS, LIMITS);
+        let offer = |uplink: &mut Uplink, method, tail, request, len: usize| {
+            uplink.offer(&header(method, tail, request), &vec![b'x'; len], Instant::now())
+        };
+        assert_eq!(
+            offer(&mut uplink, Method::PresenceSession, 0, 1, 9),
+            Offer::Queued
+        );
+        assert_eq!(take(&mut uplink), [(Service::User, 0, vec![1])]);
+        uplink.on_done(Service::User, 0, false);
+        uplink.on_length(Service::User, 0, true);
+        // One at a time goes on: its batch comes back with the length of the stream.
+        assert_eq!(
+            offer(&mut uplink, Method::PresenceSession, 0, 2, 9),
+            Offer::Queued
+        );
+        assert_eq!(
+            offer(&mut uplink, Method::PresenceSession, 0, 3, 9),
+            Offer::Refused
+        );
+        assert_eq!(offer(&mut uplink, Method::UserMe, 0, 4, 9), Offer::Queued);
+        assert_eq!(
+            offer(&mut uplink, Method::TypingSet, 0, 5, 9),
+            Offer::Queued,
+            "another stream"
+        );
+        assert_eq!(
+            take(&mut uplink),
+            [(Service::User, 0, vec![2, 4]), (Service::Chat, 0, vec![5])]
+        );
+        uplink.on_done(Service::User, 0, false);
+        uplink.on_length(Service::User, 0, false);
+        assert_eq!(offer(&mut uplink, Method::PresenceSet, 0, 6, 9), Offer::Queued);
+        assert_eq!(offer(&mut uplink, Method::PresenceSet, 0, 7, 9), Offer::Queued);
+
+        assert_eq!(
+            offer(
+                &mut uplink,
+                Method::MessageSend,
+                1,
+                8,
+                LIMITS.pending_bytes_max / 2
+            ),
+            Offer::Queued
+        );
+        assert_eq!(offer(&mut uplink, Method::TypingSet, 1, 9, 9), Offer::Refused);
+        assert_eq!(offer(&mut uplink, Method::MessageSend, 1, 10, 9), Offer::Queued);
     }
 
     #[test]

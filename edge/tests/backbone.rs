@@ -135,6 +135,7 @@ impl Shard {
                 service: Service::Chat,
                 partition: 1,
                 is_full,
+                ..
             } => Some(*is_full),
             _ => None,
         })

@@ -24,6 +24,55 @@ pub async fn connect(client: &Client, blocking: Duration) -> RedisResult<Multipl
     client.get_multiplexed_async_connection_with_config(&config).await
 }
 
+/// A connection for what is not the worker's own: opened when it is needed, and again after it failed.
+#[derive(Debug)]
+pub struct Link {
+    client: Client,
+    open: tokio::sync::Mutex<Option<MultiplexedConnection>>,
+}
+
+impl Link {
+    /// Nothing is opened yet.
+    pub fn new(client: Client) -> Self {
+        let open = tokio::sync::Mutex::default();
+        Self { client, open }
+    }
+
+    /// The connection.
+    pub async fn get(&self) -> RedisResult<MultiplexedConnection> {
+        let mut open = self.open.lock().await;
+        if let Some(open) = open.as_ref() {
+            return Ok(open.clone());
+        }
+        let fresh = connect(&self.client, Duration::ZERO).await?;
+        Ok(open.insert(fresh).clone())
+    }
+
+    /// The connection failed: the next one is a new one.
+    pub async fn forget(&self) {
+        *self.open.lock().await = None;
+    }
+
+    /// Does some work on the connection.
+    pub async fn run<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
+    ) -> RedisResult<T> {
+        let mut redis = self.get().await?;
+        let done = work(&mut redis).await;
+        if done.is_err() {
+            self.forget().await;
+        }
+        done
+    }
+}
+
+/// Redis' time, milliseconds since the Unix epoch.
+pub async fn redis_time_ms(redis: &mut MultiplexedConnection) -> RedisResult<u64> {
+    let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(redis).await?;
+    Ok(seconds * 1_000 + micros / 1_000)
+}
+
 /// Redis' clock, carried on between two readings by this machine's monotonic one. Ages are told by it alone: the
 /// ids of entries come from there too.
 #[derive(Clone, Copy, Debug)]

@@ -52,3 +52,15 @@ if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[2]) then
   return 'full'
 end
 return redis.call('XADD', KEYS[1], '*', 'b', ARGV[1])";
+
+/// Has a connection watch a user's presence for a while; returns 1, or 0 if too many do.
+///
+/// `KEYS` watchers · `ARGV` watcher, milliseconds that it lasts, watchers at most
+pub const WATCH: &str = "\
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) and not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1";

@@ -38,6 +38,7 @@ use hub_protocol::{ErrorCode, Method, RoomId, Service, UserId};
 pub use log::created_body;
 
 use crate::call::{json, now_us, params, refuse};
+use crate::push::Pushes;
 use crate::service::{Call, Delivery, Handler, Outcome, WorkError};
 use crate::store::{Meta, Store};
 use cache::Cache;
@@ -51,6 +52,7 @@ pub struct Chat {
     store: Store,
     key: hmac::Key,
     cache: Arc<Cache>,
+    pushes: Option<Pushes>,
 }
 
 impl Chat {
@@ -61,7 +63,15 @@ impl Chat {
             store,
             key,
             cache: Arc::new(Cache::default()),
+            pushes: None,
         }
+    }
+
+    /// The same, with pushes to devices that nobody looks at.
+    #[must_use]
+    pub fn with_pushes(mut self, pushes: Pushes) -> Self {
+        self.pushes = Some(pushes);
+        self
     }
 
     async fn write_all(&self, writes: &[Result<Write, ErrorBody>]) -> Result<Vec<Outcome>, WorkError> {
@@ -213,7 +223,11 @@ impl Handler for Chat {
 
     async fn write(&self, calls: &[Call]) -> Result<Vec<Outcome>, WorkError> {
         let writes: Vec<_> = calls.iter().map(|call| command::parse(call, &self.key)).collect();
-        self.write_all(&writes).await
+        let outcomes = self.write_all(&writes).await?;
+        if let Some(pushes) = &self.pushes {
+            pushes.offer(&outcomes);
+        }
+        Ok(outcomes)
     }
 
     async fn read(&self, call: &Call) -> Result<Outcome, WorkError> {

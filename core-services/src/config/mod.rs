@@ -17,6 +17,7 @@ use hub_protocol::limits::{ACCESS_TOKEN_S, UPLINK_ENVELOPES_MAX};
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::push::{Endpoints, PushOptions};
 use crate::store::StoreOptions;
 use crate::worker::WorkerOptions;
 pub use raw::Raw;
@@ -164,6 +165,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// How one-time codes are delivered.
     pub outbox: OutboxConfig,
+    /// How pushes are sent.
+    pub push: PushOptions,
 }
 
 /// Reads all sources, without checking values.
@@ -258,6 +261,24 @@ impl TryFrom<Raw> for Config {
             },
             from: raw.outbox.from,
         };
+        let subject = raw.push.subject.trim();
+        if !subject.is_empty()
+            && !["mailto:", "https:"]
+                .iter()
+                .any(|scheme| subject.starts_with(scheme))
+        {
+            return Err(bad("push.subject", "is mailto:ADDRESS, an https URL, or empty"));
+        }
+        let push = PushOptions {
+            subject: subject.to_owned(),
+            endpoints: Endpoints {
+                allow_loopback: raw.push.allow_loopback,
+            },
+            window: Duration::from_millis(size("push.window_ms", raw.push.window_ms, 3_600_000)? as u64),
+            queue_max: size("push.queue_max", raw.push.queue_max, 1_000_000)?,
+            requests_max: size("push.requests_max", raw.push.requests_max, 1_024)?,
+            none_reuse: Duration::from_mins(1),
+        };
         let calls_max = 64 * u64::from(UPLINK_ENVELOPES_MAX);
         Ok(Self {
             store,
@@ -308,6 +329,7 @@ impl TryFrom<Raw> for Config {
                 ),
             },
             outbox,
+            push,
         })
     }
 }

@@ -19,6 +19,7 @@ pub struct Raw {
     pub(super) delivery: Delivery,
     pub(super) auth: Auth,
     pub(super) outbox: Outbox,
+    pub(super) push: Push,
 }
 
 #[derive(Clone, Deserialize)]
@@ -91,6 +92,16 @@ pub(super) struct Outbox {
     pub(super) folder: PathBuf,
     pub(super) url: String,
     pub(super) from: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Push {
+    pub(super) subject: String,
+    pub(super) window_ms: u64,
+    pub(super) queue_max: u64,
+    pub(super) requests_max: u64,
+    pub(super) allow_loopback: bool,
 }
 
 impl std::fmt::Debug for Postgres {
@@ -191,6 +202,17 @@ impl Raw {
                 ("folder", text(&outbox.folder.to_string_lossy())),
                 ("url", text(&redact(&outbox.url))),
                 ("from", text(&outbox.from)),
+            ],
+        );
+        let push = &self.push;
+        section(
+            "push",
+            &[
+                ("subject", text(&push.subject)),
+                ("window_ms", push.window_ms.to_string()),
+                ("queue_max", push.queue_max.to_string()),
+                ("requests_max", push.requests_max.to_string()),
+                ("allow_loopback", push.allow_loopback.to_string()),
             ],
         );
         out.truncate(out.trim_end().len());

@@ -24,7 +24,7 @@ use crate::backbone::scripts;
 use crate::metric::float;
 use crate::service::Delivery;
 use directory::Directory;
-pub use outbox::Answer;
+pub use outbox::{Answer, Told};
 
 /// Revocations older than this concern no token that is still valid.
 const REVOKED_MS: u64 = 20 * 60 * 1_000;
@@ -84,6 +84,11 @@ impl Deliverer {
             self.directory.forget(redis, &addresses, &gone).await?;
         }
         publish(redis, &batches.ephemeral).await
+    }
+
+    /// Sends ephemeral events to single connections. They may be lost.
+    pub async fn tell(&self, redis: &mut MultiplexedConnection, told: &[Told]) -> RedisResult<()> {
+        publish(redis, &outbox::write_told(told)).await
     }
 
     /// Appends to the nodes' streams; returns the nodes that are gone.

@@ -35,6 +35,17 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+/// An ephemeral event for one connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Told {
+    /// The connection.
+    pub address: Address,
+    /// Whom it must still belong to.
+    pub user: UserId,
+    /// The event's JSON text.
+    pub body: Bytes,
+}
+
 /// Finished batches, by node.
 #[derive(Debug, Default)]
 pub(super) struct Batches {
@@ -116,6 +127,17 @@ pub(super) fn write(answers: &[Answer], deliveries: &[Delivery], addresses: &Add
         durable: durable.finish(),
         ephemeral: ephemeral.finish(),
     }
+}
+
+/// Writes events for single connections.
+pub(super) fn write_told(told: &[Told]) -> Vec<(NodeId, Vec<u8>)> {
+    let mut outbox = Outbox::default();
+    let kind = EntryKind::Ephemeral { room: RoomId::NIL };
+    for told in told {
+        let target = [Target::new(told.address, told.user)];
+        outbox.push_to(told.address.node, kind, &target, &told.body);
+    }
+    outbox.finish()
 }
 
 /// The receivers of one list of users: per node, ordered by shard.

@@ -17,6 +17,7 @@ use hub_protocol::seal::Sealer;
 use hub_protocol::{Address, LoginId, Method, NodeId, RoomId, Route, SessionId, UserId, keys};
 use hub_services::chat::Chat;
 use hub_services::delivery::Deliverer;
+use hub_services::service::Handler;
 use hub_services::worker::{Status, Worker, WorkerOptions};
 use redis::aio::MultiplexedConnection;
 use redis::cmd;
@@ -123,8 +124,9 @@ impl Edge {
                 request: self.requests,
                 method: *method,
                 user: device.user,
-                login: LoginId::NIL,
-                session: SessionId::NIL,
+                // One login per user.
+                login: LoginId(device.user.0),
+                session: SessionId(Uuid::from_u128(u128::from(device.address.slot))),
                 room: *room,
             };
             let body = json!({"id": self.requests, "method": method.name(), "room": room, "params": params});
@@ -281,10 +283,14 @@ pub fn chat(db: &Database, redis: &Redis) -> Running {
 
 /// The same, with its own bound for node streams.
 pub fn chat_with(db: &Database, redis: &Redis, node_entries_max: u32) -> Running {
-    let handler = Chat::new(db.store.clone(), &db.meta);
+    start(Chat::new(db.store.clone(), &db.meta), db, redis, node_entries_max)
+}
+
+/// Starts a worker of any service.
+pub fn start<H: Handler>(handler: H, db: &Database, redis: &Redis, node_entries_max: u32) -> Running {
     let client = redis::Client::open(redis.url()).unwrap();
     let deliverer = Deliverer::new(node_entries_max, Duration::ZERO);
-    let status = Status::new(hub_protocol::Service::Chat);
+    let status = Status::new(handler.service());
     let options = WorkerOptions {
         block: Duration::from_millis(20),
         ..WorkerOptions::default()

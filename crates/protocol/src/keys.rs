@@ -1,6 +1,7 @@
 //! The names of all Redis keys, built here and nowhere else. Braces are Redis Cluster hash tags: what one script
 //! touches shares a tag.
 
+use crate::address::Address;
 use crate::ids::{NodeId, RoomId, UserId};
 use crate::method::Service;
 
@@ -66,6 +67,22 @@ pub fn ephemeral(node: NodeId) -> String {
 /// Directory: connection address → session.
 pub fn directory(user: UserId) -> String {
     format!("hub:at:{{{user}}}")
+}
+
+/// Hash: address of a connection → what it said of itself and when; beside them what was told of the user last. Where
+/// his connections are stands in his [`directory`].
+pub fn presence(user: UserId) -> String {
+    format!("hub:presence:{{{user}}}")
+}
+
+/// Sorted set: who looks at the presence of a user, scored by when that ends.
+pub fn watchers(user: UserId) -> String {
+    format!("hub:watch:{{{user}}}")
+}
+
+/// Set: whom a connection looks at.
+pub fn watched(address: Address) -> String {
+    format!("hub:watched:{{{address}}}")
 }
 
 /// Nodes with attached members of a large room.

@@ -31,6 +31,34 @@ pub const TOKEN_BYTES_MAX: usize = 4096;
 pub const ROOM_MEMBERS_MAX: usize = 256;
 /// Ids in one `user.get`.
 pub const USER_GET_MAX: usize = 200;
+/// A display name or an alias, UTF-8 bytes.
+pub const DISPLAY_NAME_BYTES_MAX: usize = 128;
+/// What a user says about himself, UTF-8 bytes.
+pub const ABOUT_BYTES_MAX: usize = 256;
+/// The words of one `user.search`, UTF-8 bytes.
+pub const USER_SEARCH_BYTES_MAX: usize = 128;
+/// Users in one page of `user.search`.
+pub const USER_SEARCH_MAX: u32 = 50;
+/// Users in one page of `contact.list` or `block.list`.
+pub const USER_LIST_MAX: u32 = 100;
+/// Contacts of one user, and users whom he has blocked.
+pub const CONTACTS_MAX: i64 = 5_000;
+/// Users whom one connection watches by name.
+pub const PRESENCE_WATCH_MAX: usize = 200;
+/// Members of a room whose presence is told one by one.
+pub const PRESENCE_ROOM_MAX: usize = 500;
+/// A watch is renewed every so often, milliseconds.
+pub const PRESENCE_RENEW_MS: u64 = 60_000;
+/// A watch that is not renewed ends after this, milliseconds.
+pub const PRESENCE_WATCH_MS: u64 = 150_000;
+/// Who closes his last connection is online for this much longer, milliseconds: a reconnect shows nothing.
+pub const PRESENCE_LINGER_MS: u64 = 10_000;
+/// A device that said that it is active gets no push for this long, milliseconds.
+pub const PRESENCE_ACTIVE_MS: u64 = 60_000;
+/// Where pushes go to, bytes.
+pub const PUSH_ENDPOINT_BYTES_MAX: usize = 2_048;
+/// Devices of one user that get pushes.
+pub const PUSH_SUBSCRIPTIONS_MAX: i64 = 20;
 /// Events in one `message.history`.
 pub const HISTORY_EVENTS_MAX: u32 = 200;
 /// Events in one `message.history` that names no limit.
@@ -101,6 +129,8 @@ const _: () = {
     assert!(KEYS_SETTLE_S >= 4 * KEYS_LOOK_S);
     assert!(LEASE_MS >= 3 * LEASE_RENEW_MS);
     assert!(DIRECTORY_TTL_S >= 3 * DIRECTORY_SWEEP_S);
+    // One renewal that is late or lost ends no watch.
+    assert!(PRESENCE_WATCH_MS >= 2 * PRESENCE_RENEW_MS);
     // Nobody waits for a read that is dropped.
     assert!(CALL_WAIT_MS_MAX < READ_AGE_MS_MAX);
 };

@@ -7,8 +7,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
-use hub_protocol::api::event::{CreatedData, Event, MemberData, MigrateData, ReadData, SyncData, TypingData};
-use hub_protocol::api::{Empty, Failure, Request, Success, auth, message, room, session, sync, user};
+use hub_protocol::api::event::{
+    CreatedData, Event, MemberData, MigrateData, ReadData, SyncData, TypingData, UserData,
+};
+use hub_protocol::api::{
+    Empty, Failure, Request, Success, auth, message, presence, push, room, session, sync, user,
+};
 use hub_protocol::batch::{
     DownlinkBatch, DownlinkWriter, EntryKind, EnvelopeHeader, Reply, Target, UplinkBatch, UplinkWriter,
 };
@@ -205,6 +209,25 @@ fn round_trip_of(shape: &str, text: &str) -> String {
         "result session.open" => round_trip::<Success<session::Opened>>(text),
         "result user.me" => round_trip::<Success<user::Me>>(text),
         "result user.get" => round_trip::<Success<user::Users>>(text),
+        "request user.update" => round_trip::<Request<user::Update>>(text),
+        "result user.update" => round_trip::<Success<user::Updated>>(text),
+        "request user.search" => round_trip::<Request<user::Search>>(text),
+        "result user.search" => round_trip::<Success<user::Found>>(text),
+        "request contact.set" => round_trip::<Request<user::SetContact>>(text),
+        "result contact.list" => round_trip::<Success<user::Contacts>>(text),
+        "request block.add" => round_trip::<Request<user::Relate>>(text),
+        "result block.add" => round_trip::<Success<user::Done>>(text),
+        "result block.list" => round_trip::<Success<user::Blocked>>(text),
+        "request presence.watch" => round_trip::<Request<presence::Watch>>(text),
+        "result presence.watch" => round_trip::<Success<presence::Watched>>(text),
+        "request presence.set" => round_trip::<Request<presence::Set>>(text),
+        "request push.subscribe" => round_trip::<Request<push::Subscribe>>(text),
+        "result push.subscribe" => round_trip::<Success<push::Subscribed>>(text),
+        "request push.unsubscribe" => round_trip::<Request<push::Unsubscribe>>(text),
+        "result push.list" => round_trip::<Success<push::Subscriptions>>(text),
+        "event presence" => round_trip::<Event<presence::PresenceData>>(text),
+        "event user.updated" => round_trip::<Event<UserData>>(text),
+        "push" => round_trip::<push::Notification>(text),
         "result room.create" => round_trip::<Success<room::Created>>(text),
         "result room.get" => round_trip::<Success<room::Got>>(text),
         "result room.list" => round_trip::<Success<room::Rooms>>(text),

@@ -73,11 +73,15 @@ impl Writer {
                     ..
                 } => {
                     count_batch(service, envelopes);
-                    let is_full = number(answer.get(1)) > i64::from(state.settings.stream_entries_max);
+                    let (length, max) = (
+                        number(answer.get(1)),
+                        i64::from(state.settings.stream_entries_max),
+                    );
                     ToShard::UplinkDone {
                         service,
                         partition,
-                        is_full,
+                        is_full: length > max,
+                        is_crowded: length > max / 2,
                     }
                 }
                 ToBackbone::Register { address, sweep, .. } => ToShard::Registered {

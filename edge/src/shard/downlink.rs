@@ -12,6 +12,7 @@ use super::Now;
 use super::call::{Answer, Call};
 use super::fanout::Text;
 use super::meter::micros;
+use super::presence::Moment;
 use super::table::{Connection, Row, State};
 use super::world::World;
 use crate::mailbox::ToShard;
@@ -139,11 +140,15 @@ impl World {
                 service,
                 partition,
                 is_full,
+                is_crowded,
             } => {
-                let uplink = self.uplink.as_mut();
-                if let Some(since) = uplink.and_then(|uplink| uplink.on_done(service, partition, is_full)) {
+                let Some(uplink) = self.uplink.as_mut() else {
+                    return;
+                };
+                if let Some(since) = uplink.on_done(service, partition, is_full) {
                     self.counters.uplink_lag.record(micros(now.at - since));
                 }
+                uplink.on_length(service, partition, is_crowded);
             }
             ToShard::Registered {
                 slot,
@@ -185,6 +190,7 @@ impl World {
             State::Opening { request } => {
                 connection.state = State::Open;
                 self.counters.sessions += 1;
+                self.tell_presence(id, Moment::Open, now);
                 self.answer_opened(id, request, now);
             }
             // Registered again under another name of the node, or found missing: deliveries may have been lost.

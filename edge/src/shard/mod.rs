@@ -26,6 +26,7 @@ mod fanout;
 mod inbound;
 mod memory;
 mod meter;
+mod presence;
 mod table;
 mod timers;
 mod tls;

@@ -311,6 +311,7 @@ impl World {
 
     /// Takes the session out of the directory.
     fn end_session(&mut self, id: ConnectionId) {
+        self.tell_end(id);
         let address = self.address(id);
         let Some(connection) = self.table.find(id) else {
             return;

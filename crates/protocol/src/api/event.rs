@@ -27,6 +27,10 @@ pub const TYPING: &str = "typing";
 pub const READ: &str = "receipt.read";
 /// The room went on; fetch what is new: `room` and `seq` of the event, empty data.
 pub const BUMP: &str = "room.bump";
+/// Users whom this connection watches changed: [`super::presence::PresenceData`].
+pub const PRESENCE: &str = "presence";
+/// A profile changed; told to the own devices and to those who have the user as a contact: [`UserData`].
+pub const USER_UPDATED: &str = "user.updated";
 /// Deliveries may have been lost: sync within a random part of [`SyncData::spread_ms`].
 pub const SYNC: &str = "system.sync";
 /// Move to another node: [`MigrateData`].
@@ -123,6 +127,13 @@ pub struct ReadData {
     pub user: UserId,
     /// Where it stands.
     pub seq: u64,
+}
+
+/// Data of `user.updated`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UserData {
+    /// As it is now.
+    pub user: super::user::Profile,
 }
 
 /// Data of `system.sync`.

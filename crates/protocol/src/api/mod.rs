@@ -12,6 +12,8 @@
 pub mod auth;
 pub mod event;
 pub mod message;
+pub mod presence;
+pub mod push;
 pub mod room;
 pub mod session;
 pub mod sync;
