@@ -2,13 +2,14 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::user::User;
 use crate::ids::{LoginId, UserId};
 
 /// Arguments of `auth.register` and `auth.login`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Credentials {
     /// Lower-case name, 3 to 32 bytes of `a-z 0-9 _ . -`.
@@ -18,7 +19,7 @@ pub struct Credentials {
 }
 
 /// Result of `auth.register`, `auth.login` and `auth.refresh`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tokens {
     /// Who logged in.
     pub user: User,
@@ -31,7 +32,7 @@ pub struct Tokens {
 }
 
 /// Arguments of `auth.refresh`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Refresh {
     /// The latest refresh token of the login.
@@ -39,7 +40,7 @@ pub struct Refresh {
 }
 
 /// Claims of an access token (RFC 7519, RFC 9068): EdDSA, `typ: at+jwt`, `kid` in the header.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Claims {
     /// [`ISSUER`].
     pub iss: String,

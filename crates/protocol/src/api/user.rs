@@ -1,11 +1,12 @@
 //! `user.*`: profiles.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::UserId;
 
 /// What others see of an account.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct User {
     /// Its id.
     pub id: UserId,
@@ -18,14 +19,14 @@ pub struct User {
 }
 
 /// Result of `user.me`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Me {
     /// The caller.
     pub user: User,
 }
 
 /// Arguments of `user.get`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Get {
     /// At most [`crate::limits::USER_GET_MAX`] ids.
@@ -33,7 +34,7 @@ pub struct Get {
 }
 
 /// Result of `user.get`: those that exist, in no particular order.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Users {
     /// The profiles.
     pub users: Vec<User>,
