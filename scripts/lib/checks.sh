@@ -182,6 +182,11 @@ check_scripts() {
     scripts/lib/stack.sh scripts/lib/faults.sh scripts/lib/checks.sh scripts/lib/mutants.sh .ci/run
 }
 
+# generated: the descriptions of the protocol are what its types say
+check_generated() {
+  one "descriptions of the protocol" in_root cargo run --locked --quiet -p hub-protocol --bin hub-schema -- --check
+}
+
 # deny: licences, sources and versions of dependencies
 check_deny() {
   # The prebuilt program; the database of advisories is not reachable from everywhere, so that it stays out of this.

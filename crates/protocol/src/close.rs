@@ -45,6 +45,28 @@ pub enum CloseCode {
 }
 
 impl CloseCode {
+    /// Every code.
+    pub const ALL: [Self; 18] = [
+        Self::Normal,
+        Self::GoingAway,
+        Self::Protocol,
+        Self::Unsupported,
+        Self::InvalidText,
+        Self::Policy,
+        Self::TooLarge,
+        Self::Internal,
+        Self::Drain,
+        Self::Slow,
+        Self::Heartbeat,
+        Self::Overload,
+        Self::BackboneLost,
+        Self::TokenInvalid,
+        Self::Revoked,
+        Self::Abuse,
+        Self::Replaced,
+        Self::NoSession,
+    ];
+
     /// The number on the wire.
     #[expect(clippy::as_conversions, reason = "the discriminant of a repr(u16) enum")]
     pub const fn number(self) -> u16 {

@@ -13,6 +13,7 @@
 //! | [`batch`] | envelopes on the way up and down, fixed little-endian headers |
 //! | [`keys`], [`partition`] | the names of all Redis keys, and who works on what |
 //! | [`limits`] | every bound that two parts must agree on |
+//! | [`schema`] | descriptions of all that for other languages |
 //! | `seal` | AEAD for `auth.*` on the backbone (feature `seal`) |
 
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ pub mod keys;
 pub mod limits;
 pub mod method;
 pub mod partition;
+pub mod schema;
 #[cfg(feature = "seal")]
 pub mod seal;
 

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use uuid::Uuid;
@@ -19,7 +20,7 @@ pub const REASON_TOTP_INVALID: &str = "totp_invalid";
 pub const REASON_CODE_INVALID: &str = "code_invalid";
 
 /// Arguments of `auth.register` and `auth.login`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Credentials {
     /// Lower-case name, 3 to 32 bytes of `a-z 0-9 _ . -`.
@@ -38,7 +39,7 @@ pub struct Credentials {
 }
 
 /// Result of `auth.register`, `auth.login` and `auth.refresh`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tokens {
     /// Who logged in.
     pub user: User,
@@ -54,7 +55,7 @@ pub struct Tokens {
 }
 
 /// Arguments of `auth.refresh`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Refresh {
     /// The latest refresh token of the login.
@@ -62,7 +63,7 @@ pub struct Refresh {
 }
 
 /// One device on which a user is logged in.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Login {
     /// Its name for `auth.revoke_login`.
     pub id: LoginId,
@@ -79,7 +80,7 @@ pub struct Login {
 }
 
 /// Result of `auth.logins`: what the owner of an account may know of its protection.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Logins {
     /// At most 200, the one that was used last first.
     pub logins: Vec<Login>,
@@ -93,7 +94,7 @@ pub struct Logins {
 }
 
 /// Arguments of `auth.revoke_login`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RevokeLogin {
     /// A login of the caller.
@@ -101,7 +102,7 @@ pub struct RevokeLogin {
 }
 
 /// Arguments of `auth.change_password`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangePassword {
     /// The one so far.
@@ -111,7 +112,7 @@ pub struct ChangePassword {
 }
 
 /// Arguments of `auth.request_reset`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RequestReset {
     /// Whose password was forgotten.
@@ -122,7 +123,7 @@ pub struct RequestReset {
 }
 
 /// Result of `auth.request_reset`, whether or not the account exists, and of `auth.set_email`.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Challenge {
     /// What the code belongs to: without it the code is worth nothing.
     pub challenge: Uuid,
@@ -131,7 +132,7 @@ pub struct Challenge {
 }
 
 /// Arguments of `auth.reset_password`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResetPassword {
     /// From `auth.request_reset`.
@@ -143,7 +144,7 @@ pub struct ResetPassword {
 }
 
 /// Arguments of `auth.set_email`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetEmail {
     /// The password again.
@@ -153,7 +154,7 @@ pub struct SetEmail {
 }
 
 /// Arguments of `auth.confirm_email`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfirmEmail {
     /// From `auth.set_email`.
@@ -163,7 +164,7 @@ pub struct ConfirmEmail {
 }
 
 /// Arguments of `auth.delete_account` and `totp.disable`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Proof {
     /// The password again.
@@ -174,7 +175,7 @@ pub struct Proof {
 }
 
 /// Arguments of `totp.enroll`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Enroll {
     /// The password again.
@@ -182,7 +183,7 @@ pub struct Enroll {
 }
 
 /// Result of `totp.enroll`. Not in force before `totp.confirm`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Enrolled {
     /// The shared secret, base32 without padding (RFC 4648 §6).
     pub secret: String,
@@ -193,7 +194,7 @@ pub struct Enrolled {
 }
 
 /// Arguments of `totp.confirm`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Confirm {
     /// Six digits.
@@ -201,7 +202,7 @@ pub struct Confirm {
 }
 
 /// Claims of an access token (RFC 7519, RFC 9068): EdDSA, `typ: at+jwt`, `kid` in the header.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Claims {
     /// [`ISSUER`].
     pub iss: String,

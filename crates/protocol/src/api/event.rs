@@ -1,5 +1,6 @@
 //! Events: durable ones with a `seq`, ephemeral ones and notices of the system without.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::message::Message;
@@ -7,7 +8,7 @@ use super::room::{Member, Role, Room};
 use crate::ids::{Op, RoomId, UserId};
 
 /// An event on the wire.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Event<D> {
     /// Its name: [`Kind::name`], or one of [`TYPING`], [`READ`], [`BUMP`], [`SYNC`], [`MIGRATE`].
     pub event: String,
@@ -82,7 +83,7 @@ impl Kind {
 }
 
 /// Data of `room.created`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CreatedData {
     /// The op that made it.
     pub op: Op,
@@ -96,7 +97,7 @@ pub struct CreatedData {
 pub type MessageData = Message;
 
 /// Data of `member.added` and `member.removed`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct MemberData {
     /// The op of the change.
     pub op: Op,
@@ -112,7 +113,7 @@ pub struct MemberData {
 }
 
 /// Data of `typing`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TypingData {
     /// Who.
     pub user: UserId,
@@ -121,7 +122,7 @@ pub struct TypingData {
 }
 
 /// Data of `receipt.read`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ReadData {
     /// Whose mark.
     pub user: UserId,
@@ -130,21 +131,21 @@ pub struct ReadData {
 }
 
 /// Data of `user.updated`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct UserData {
     /// As it is now.
     pub user: super::user::Profile,
 }
 
 /// Data of `system.sync`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SyncData {
     /// Wait a random part of this before the sync.
     pub spread_ms: u32,
 }
 
 /// Data of `system.migrate`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct MigrateData {
     /// Open another connection within this time.
     pub within_ms: u32,

@@ -1,12 +1,13 @@
 //! `message.*`, `typing.*`, `receipt.*`: what is said in a room.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::ids::{Op, RoomId, UserId};
 
 /// A stored message.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Message {
     /// Where it stands.
     pub room: RoomId,
@@ -25,7 +26,7 @@ pub struct Message {
 }
 
 /// Arguments of `message.send`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Send {
     /// Name of this change, made once and kept over retries.
@@ -35,7 +36,7 @@ pub struct Send {
 }
 
 /// Result of `message.send`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Sent {
     /// The message as stored.
     pub message: Message,
@@ -49,7 +50,7 @@ pub struct Sent {
 
 /// Arguments of `message.history`: a range of the log, at most one of `after` and `before`.
 /// With neither, the newest page.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct History {
     /// Events with a greater `seq`, oldest first.
@@ -64,9 +65,10 @@ pub struct History {
 }
 
 /// Result of `message.history`. Every `seq` of the range is answered: as an event or in `hidden`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Range {
     /// Events in ascending order, in the shape in which they are delivered.
+    #[schemars(with = "Vec<crate::schema::AnyEvent>")]
     pub events: Vec<Box<RawValue>>,
     /// Inclusive ranges of `seq` that exist but are not for the caller; they count as seen.
     pub hidden: Vec<[u64; 2]>,
@@ -75,7 +77,7 @@ pub struct Range {
 }
 
 /// Arguments of `typing.set`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Typing {
     /// Whether the caller is typing.
@@ -83,7 +85,7 @@ pub struct Typing {
 }
 
 /// Arguments of `receipt.read`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Read {
     /// The caller has read up to here; clamped to the head, never goes back.
@@ -91,7 +93,7 @@ pub struct Read {
 }
 
 /// Result of `receipt.read`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ReadMark {
     /// The mark as stored.
     pub seq: u64,

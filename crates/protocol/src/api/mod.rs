@@ -19,6 +19,7 @@ pub mod session;
 pub mod sync;
 pub mod user;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorBody;
@@ -72,6 +73,6 @@ pub struct Failure {
 }
 
 /// Arguments of a method that takes none, and the result of one that returns none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Empty {}

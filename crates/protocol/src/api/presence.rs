@@ -1,11 +1,12 @@
 //! `presence.*`: who is there. Ephemeral: nothing of it is promised, everything is true again a minute later.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{RoomId, UserId};
 
 /// Arguments of `presence.watch`: users or a room.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Watch {
     /// Whom this connection looks at from now on, at most [`crate::limits::PRESENCE_WATCH_MAX`]; replaces what it
@@ -19,7 +20,7 @@ pub struct Watch {
 }
 
 /// Result of `presence.watch`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Watched {
     /// How they are now, those that exist.
     pub users: Vec<Presence>,
@@ -31,7 +32,7 @@ pub struct Watched {
 }
 
 /// How many members of a room are there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RoomPresence {
     /// Members.
     pub members: u32,
@@ -42,7 +43,7 @@ pub struct RoomPresence {
 }
 
 /// How a user is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Some connection is open and not said to be away.
@@ -65,7 +66,7 @@ impl State {
 }
 
 /// One user, as one other may see him.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Presence {
     /// Who.
     pub user: UserId,
@@ -77,14 +78,14 @@ pub struct Presence {
 }
 
 /// Data of the event `presence`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PresenceData {
     /// Those that changed.
     pub users: Vec<Presence>,
 }
 
 /// What a client says of itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Activity {
     /// Somebody looks at it.
@@ -94,7 +95,7 @@ pub enum Activity {
 }
 
 /// Arguments of `presence.set`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Set {
     /// How this connection is from now on. Holds no push back for longer than a minute, unless said again.
@@ -102,7 +103,7 @@ pub struct Set {
 }
 
 /// What happened to a session, by the word of its edge.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Moment {
     /// It stands in the directory.
@@ -112,7 +113,7 @@ pub enum Moment {
 }
 
 /// Arguments of `presence.session`, which the edge alone calls.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Session {
     /// What happened.

@@ -1,12 +1,13 @@
 //! `push.*`: Web Push (RFC 8030, 8291, 8292) to devices without an open connection.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::ids::{Op, RoomId, UserId};
 
 /// Arguments of `push.subscribe`: what the browser's `PushSubscription.toJSON()` holds.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subscribe {
     /// Names the change.
@@ -20,7 +21,7 @@ pub struct Subscribe {
 }
 
 /// Result of `push.subscribe`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Subscribed {
     /// The subscription.
     pub id: Uuid,
@@ -29,7 +30,7 @@ pub struct Subscribed {
 }
 
 /// Arguments of `push.unsubscribe`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Unsubscribe {
     /// Names the change.
@@ -39,7 +40,7 @@ pub struct Unsubscribe {
 }
 
 /// One subscription, without its keys.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Subscription {
     /// Its id.
     pub id: Uuid,
@@ -52,7 +53,7 @@ pub struct Subscription {
 }
 
 /// Result of `push.list`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Subscriptions {
     /// `applicationServerKey` for `PushManager.subscribe`: base64url without padding.
     pub application_server_key: String,
@@ -61,7 +62,7 @@ pub struct Subscriptions {
 }
 
 /// What a device gets, encrypted: one room in which something new stands.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Notification {
     /// The room.
     pub room: RoomId,

@@ -1,11 +1,12 @@
 //! `room.*` and `member.*`: conversations and who belongs to them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Op, RoomId, UserId};
 
 /// What kind of conversation a room is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RoomKind {
     /// Exactly two users, one room per pair.
@@ -35,7 +36,7 @@ impl RoomKind {
 }
 
 /// What a member may do.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Reads.
@@ -68,7 +69,7 @@ impl Role {
 }
 
 /// A room, without its members.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Room {
     /// Its id.
     pub id: RoomId,
@@ -83,7 +84,7 @@ pub struct Room {
 }
 
 /// One member of a room.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Member {
     /// The user.
     pub user: UserId,
@@ -93,7 +94,7 @@ pub struct Member {
 
 /// Arguments of `room.create`; the request's `room` is the id of the new room.
 /// For `direct` it is [`direct_room`] of the pair.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Create {
     /// Name of this change.
@@ -111,7 +112,7 @@ pub struct Create {
 }
 
 /// Result of `room.create`, `room.join`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Created {
     /// The room.
     pub room: Room,
@@ -122,7 +123,7 @@ pub struct Created {
 }
 
 /// Result of `room.get`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Got {
     /// The room.
     pub room: Room,
@@ -135,7 +136,7 @@ pub struct Got {
 }
 
 /// Arguments of `room.join` and `room.leave`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JoinLeave {
     /// Name of this change.
@@ -143,7 +144,7 @@ pub struct JoinLeave {
 }
 
 /// Arguments of `member.add`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Add {
     /// Name of this change.
@@ -156,7 +157,7 @@ pub struct Add {
 }
 
 /// Arguments of `member.remove`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Remove {
     /// Name of this change.
@@ -166,7 +167,7 @@ pub struct Remove {
 }
 
 /// Result of `room.leave`, `member.add` and `member.remove`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Changed {
     /// The event's place in the room; 0 if the change is no event.
     pub seq: u64,
@@ -175,7 +176,7 @@ pub struct Changed {
 }
 
 /// Arguments of `room.list`.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct List {
     /// Only rooms after this id.
@@ -187,7 +188,7 @@ pub struct List {
 }
 
 /// Result of `room.list`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Rooms {
     /// The caller's rooms, by id.
     pub rooms: Vec<Room>,

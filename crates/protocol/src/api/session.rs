@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{SessionId, UserId};
 
 /// Arguments of `session.open` and `session.refresh`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Open {
     /// An access token.
@@ -21,7 +22,7 @@ impl fmt::Debug for Open {
 }
 
 /// Result of `session.open` and `session.refresh`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Opened {
     /// Who the session belongs to; a session never changes its user.
     pub user: UserId,
@@ -42,7 +43,7 @@ pub struct Opened {
 }
 
 /// Bounds that a client should keep by itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Limits {
     /// One message on the wire, bytes.
     pub message_bytes: u32,

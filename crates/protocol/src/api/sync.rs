@@ -1,5 +1,6 @@
 //! `sync`: what changed in the caller's rooms since a cursor.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::message::Message;
@@ -7,7 +8,7 @@ use super::room::{Role, Room};
 use crate::ids::RoomId;
 
 /// Arguments of `sync`.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sync {
     /// The cursor that the last complete sync returned; absent: everything.
@@ -22,7 +23,7 @@ pub struct Sync {
 }
 
 /// Result of `sync`. Rooms may come again that did not change; none that changed is missing.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Synced {
     /// Rooms whose head or whose own member row changed, by id.
     pub rooms: Vec<RoomState>,
@@ -38,7 +39,7 @@ pub struct Synced {
 }
 
 /// Where a room and the caller's marks in it stand.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RoomState {
     /// The room.
     pub room: Room,
@@ -62,7 +63,7 @@ pub struct RoomState {
 }
 
 /// A room that the caller left.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Left {
     /// The room.
     pub room: RoomId,

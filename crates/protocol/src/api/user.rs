@@ -1,12 +1,13 @@
 //! `user.*`, `contact.*`, `block.*`: profiles, and whom a user knows or does not want to know.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use crate::ids::{Op, UserId};
 
 /// What others see of an account, as a login answers it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct User {
     /// Its id.
     pub id: UserId,
@@ -19,7 +20,7 @@ pub struct User {
 }
 
 /// What others see of an account, in full.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Profile {
     /// Its id.
     pub id: UserId,
@@ -41,7 +42,7 @@ pub struct Profile {
 }
 
 /// Who is told when a user was last seen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Visible {
     /// Everybody who may see the profile.
@@ -71,7 +72,7 @@ impl Visible {
 }
 
 /// Result of `user.me`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Me {
     /// The caller.
     pub user: Profile,
@@ -81,7 +82,7 @@ pub struct Me {
 }
 
 /// Arguments of `user.get`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Get {
     /// At most [`crate::limits::USER_GET_MAX`] ids.
@@ -89,7 +90,7 @@ pub struct Get {
 }
 
 /// Result of `user.get`: those that exist, in no particular order.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Users {
     /// The profiles.
     pub users: Vec<Profile>,
@@ -99,7 +100,7 @@ pub struct Users {
 }
 
 /// Arguments of `user.update`: what is absent stays as it is.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Update {
     /// Names the change.
@@ -129,7 +130,7 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<Uuid>>, D
 }
 
 /// Result of `user.update`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Updated {
     /// The caller, as he is now.
     pub user: Profile,
@@ -140,7 +141,7 @@ pub struct Updated {
 }
 
 /// Arguments of `user.search`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
     /// Starts of words, separated by spaces: each must begin the user name or a word of the display name.
@@ -154,7 +155,7 @@ pub struct Search {
 }
 
 /// Result of `user.search`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Found {
     /// By the word that was found. May be fewer than asked for, or none, although there are more.
     pub users: Vec<Profile>,
@@ -164,7 +165,7 @@ pub struct Found {
 }
 
 /// Arguments of `contact.list` and `block.list`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListUsers {
     /// Users after this one.
@@ -176,7 +177,7 @@ pub struct ListUsers {
 }
 
 /// One contact.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Contact {
     /// Who.
     pub user: Profile,
@@ -185,7 +186,7 @@ pub struct Contact {
 }
 
 /// Result of `contact.list`: by user id.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Contacts {
     /// The contacts.
     pub contacts: Vec<Contact>,
@@ -194,7 +195,7 @@ pub struct Contacts {
 }
 
 /// Arguments of `contact.set`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetContact {
     /// Names the change.
@@ -207,7 +208,7 @@ pub struct SetContact {
 }
 
 /// Arguments of `contact.remove`, `block.add` and `block.remove`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Relate {
     /// Names the change.
@@ -217,14 +218,14 @@ pub struct Relate {
 }
 
 /// Result of `contact.set`, `contact.remove`, `block.add`, `block.remove` and `push.unsubscribe`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Done {
     /// True if this op was applied before.
     pub duplicate: bool,
 }
 
 /// Result of `block.list`: by user id.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Blocked {
     /// The users whom the caller has blocked.
     pub users: Vec<Profile>,

@@ -1,0 +1,115 @@
+//! Which types each method and each event has. A method without a row, or an event, fails a test.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use crate::Method;
+use crate::api::event::{self, Kind};
+use crate::api::{Empty, auth, message, room, session, sync, user};
+
+/// Writes the schema of one type, and notes the types that it names.
+pub type Write = fn(&mut SchemaGenerator) -> Schema;
+
+/// What a method takes and returns.
+#[derive(Clone, Copy, Debug)]
+pub struct MethodShape {
+    /// The method.
+    pub method: Method,
+    /// Its arguments.
+    pub params: Write,
+    /// Its result.
+    pub result: Write,
+}
+
+/// What an event carries.
+#[derive(Clone, Copy, Debug)]
+pub struct EventShape {
+    /// Its name on the wire.
+    pub name: &'static str,
+    /// True if it names a room.
+    pub has_room: bool,
+    /// True if it has a `seq`.
+    pub has_seq: bool,
+    /// Its data.
+    pub data: Write,
+}
+
+macro_rules! methods {
+    ($($method:ident: $params:ty => $result:ty;)*) => {
+        /// Every method that a client may call.
+        pub const METHODS: &[MethodShape] = &[$(MethodShape {
+            method: Method::$method,
+            params: <$params as JsonSchema>::json_schema,
+            result: <$result as JsonSchema>::json_schema,
+        }),*];
+    };
+}
+
+macro_rules! events {
+    ($($name:expr, $has_room:literal, $has_seq:literal: $data:ty;)*) => {
+        /// Every event.
+        pub const EVENTS: &[EventShape] = &[$(EventShape {
+            name: $name,
+            has_room: $has_room,
+            has_seq: $has_seq,
+            data: SchemaGenerator::subschema_for::<$data>,
+        }),*];
+    };
+}
+
+methods! {
+    AuthRegister: auth::Credentials => auth::Tokens;
+    AuthLogin: auth::Credentials => auth::Tokens;
+    AuthRefresh: auth::Refresh => auth::Tokens;
+    AuthLogout: Empty => Empty;
+
+    SessionOpen: session::Open => session::Opened;
+    SessionRefresh: session::Open => session::Opened;
+
+    UserMe: Empty => user::Me;
+    UserGet: user::Get => user::Users;
+    RoomList: room::List => room::Rooms;
+    Sync: sync::Sync => sync::Synced;
+
+    RoomCreate: room::Create => room::Created;
+    RoomGet: Empty => room::Got;
+    RoomJoin: room::JoinLeave => room::Created;
+    RoomLeave: room::JoinLeave => room::Changed;
+    MemberAdd: room::Add => room::Changed;
+    MemberRemove: room::Remove => room::Changed;
+
+    MessageSend: message::Send => message::Sent;
+    MessageHistory: message::History => message::Range;
+    TypingSet: message::Typing => Empty;
+    ReceiptRead: message::Read => message::ReadMark;
+}
+
+events! {
+    Kind::RoomCreated.name(), true, true: event::CreatedData;
+    Kind::MessageCreated.name(), true, true: event::MessageData;
+    Kind::MemberAdded.name(), true, true: event::MemberData;
+    Kind::MemberRemoved.name(), true, true: event::MemberData;
+    event::TYPING, true, false: event::TypingData;
+    event::READ, true, false: event::ReadData;
+    event::BUMP, true, true: Empty;
+    event::SYNC, false, false: event::SyncData;
+    event::MIGRATE, false, false: event::MigrateData;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Access;
+
+    #[test]
+    fn every_method_of_clients_and_every_event_has_its_shape() {
+        for &method in Method::ALL {
+            let count = METHODS.iter().filter(|shape| shape.method == method).count();
+            let wanted = usize::from(method.access() != Access::Internal);
+            assert_eq!(count, wanted, "{}", method.name());
+        }
+        for kind in Kind::ALL {
+            let is_it = |shape: &&EventShape| shape.name == kind.name() && shape.has_seq && shape.has_room;
+            assert_eq!(EVENTS.iter().filter(is_it).count(), 1, "{}", kind.name());
+        }
+    }
+}
