@@ -247,6 +247,8 @@ methods! {
     SessionOpen = 64, "session.open", Auth, Edge, Write, Session;
     /// Renews the token of an open session.
     SessionRefresh = 65, "session.refresh", Auth, Edge, Write, Session;
+    /// Names the large rooms whose events this connection wants one by one.
+    SessionLook = 66, "session.look", Auth, Edge, Write, Session;
 
     /// Who reacted to a message.
     MessageReactions = 96, "message.reactions", Chat, Room, Read, Session;
