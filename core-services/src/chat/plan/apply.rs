@@ -1,0 +1,229 @@
+//! What a permitted change does: rows, events, outcomes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hub_protocol::api::event::Kind;
+use hub_protocol::api::room::{self as api, Changed, Created, Role, RoomKind};
+use hub_protocol::{RoomId, UserId};
+
+use super::outcome::{already, told};
+use super::{AppliedRow, Known, MemberRow, Planned, Planner, applied_key};
+use crate::call::json;
+use crate::chat::command::{Command, Write, initial_members};
+use crate::chat::log::{LogEvent, created_body, member_body};
+use crate::chat::room::{Head, Room, Stay};
+use crate::chat::rules::Change;
+use crate::service::Outcome;
+
+impl Planner {
+    /// Makes the room: its head stands at 0 and belongs to this transaction.
+    pub(super) fn create(&mut self, write: &Write, create: &api::Create, head: Head) -> Outcome {
+        let created_at = head.next_at(self.now);
+        let info = api::Room {
+            id: write.room,
+            kind: create.kind,
+            name: create.name.clone(),
+            created_by: write.actor,
+            created_at,
+        };
+        let role = |user: UserId| match create.kind {
+            RoomKind::Direct => Role::Member,
+            _ if user == write.actor => Role::Owner,
+            RoomKind::Group => Role::Member,
+            RoomKind::Channel => Role::Reader,
+        };
+        let users = initial_members(create, write.actor);
+        let stays = users.into_iter().map(|user| Stay {
+            user,
+            role: role(user),
+            from_seq: 1,
+        });
+        let room = Room::new(info, stays.collect());
+        for stay in room.stays() {
+            self.keep(write.room, *stay, None, 0);
+        }
+        let op = write.op.expect("a creation has an op").0;
+        let body = created_body(op, &room.info, &room.members());
+        let receivers = Arc::clone(room.receivers());
+        self.rooms.insert(write.room, Arc::new(room));
+        self.append(write, head, Kind::RoomCreated, body, created_at, receivers)
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        write: &Write,
+        head: Head,
+        mut room: Arc<Room>,
+        change: Change,
+    ) -> Planned {
+        let created_at = head.next_at(self.now);
+        let seq = head.seq + 1;
+        let op = write.op.map(|(op, _hash)| op).unwrap_or_default();
+        let (body, receivers) = match change {
+            Change::Mark { seq } => return self.mark(write, &room, seq),
+            Change::Already => {
+                // Remembered like a change: a repeat must not do later what was needless now.
+                let json = already(&room, &write.command);
+                self.remember(write, &json);
+                return Planned::Done(Outcome::result(json));
+            }
+            Change::Joined => {
+                // A reader sees the whole log; what was there before he came is not unread.
+                let stay = Stay {
+                    user: write.actor,
+                    role: Role::Reader,
+                    from_seq: 1,
+                };
+                Arc::make_mut(&mut room).add(stay);
+                self.keep(write.room, stay, None, head.seq);
+                return Planned::Done(self.quiet(write, head, room));
+            }
+            Change::Left => {
+                if let Some(stay) = Arc::make_mut(&mut room).remove(write.actor) {
+                    self.keep(write.room, stay, Some(head.seq), 0);
+                }
+                return Planned::Done(self.quiet(write, head, room));
+            }
+            Change::Message => {
+                let Command::Send(send) = &write.command else {
+                    unreachable!("only a send writes a message")
+                };
+                (send.text.clone(), Arc::clone(room.receivers()))
+            }
+            Change::Added { user, role } => {
+                let from_seq = if room.info.kind == RoomKind::Channel {
+                    1
+                } else {
+                    seq
+                };
+                let stay = Stay { user, role, from_seq };
+                Arc::make_mut(&mut room).add(stay);
+                self.keep(write.room, stay, None, head.seq);
+                let body = member_body(op, user, Some(role), write.actor, created_at);
+                (body, Arc::clone(room.receivers()))
+            }
+            Change::Removed { user, heir } => {
+                // The one who goes is among the receivers: it is his last event.
+                let receivers = Arc::clone(room.receivers());
+                let changed = Arc::make_mut(&mut room);
+                if let Some(stay) = changed.remove(user) {
+                    self.keep(write.room, stay, Some(seq), 0);
+                }
+                if let Some(heir) = heir
+                    && let Some(stay) = changed.set_role(heir, Role::Owner)
+                {
+                    self.keep(write.room, stay, None, 0);
+                }
+                (member_body(op, user, None, write.actor, created_at), receivers)
+            }
+        };
+        self.rooms.insert(write.room, room);
+        let kind = change.kind().expect("changes without an event returned above");
+        Planned::Done(self.append(write, head, kind, body, created_at, receivers))
+    }
+
+    /// Gives the next number and keeps the event.
+    fn append(
+        &mut self,
+        write: &Write,
+        mut head: Head,
+        kind: Kind,
+        body: String,
+        created_at: i64,
+        receivers: Arc<[UserId]>,
+    ) -> Outcome {
+        let (op, hash) = write.op.expect("every event has an op");
+        head.seq += 1;
+        head.last_at = created_at;
+        let n = (kind == Kind::MessageCreated).then(|| {
+            head.n += 1;
+            head.n
+        });
+        self.heads.insert(write.room, head);
+        self.changed.insert(write.room);
+        let (room, actor) = (write.room, write.actor);
+        let event = LogEvent {
+            room,
+            seq: head.seq,
+            n,
+            kind,
+            actor,
+            op,
+            hash,
+            body,
+            created_at,
+        };
+        let outcome = told(&event, &receivers, false);
+        self.known
+            .insert((room, actor, op), Known::Event(event.clone(), receivers));
+        self.plan.events.push(event);
+        outcome
+    }
+
+    /// A change of membership that is no event: answered, remembered by its op, told to nobody.
+    fn quiet(&mut self, write: &Write, mut head: Head, room: Arc<Room>) -> Outcome {
+        head.revision += 1;
+        self.heads.insert(write.room, head);
+        self.changed.insert(write.room);
+        let result = |duplicate| match write.command {
+            Command::Join => json(&Created {
+                room: room.info.clone(),
+                seq: 0,
+                duplicate,
+            }),
+            _ => json(&Changed { seq: 0, duplicate }),
+        };
+        self.remember(write, &result(true));
+        let outcome = Outcome::result(result(false));
+        self.rooms.insert(write.room, room);
+        outcome
+    }
+
+    /// Keeps the result of a change that is no event, for its repeats.
+    fn remember(&mut self, write: &Write, repeated: &Bytes) {
+        let Some((op, hash)) = write.op else { return };
+        let result = String::from_utf8_lossy(repeated).into_owned();
+        self.known
+            .insert(applied_key(write.actor, op), Known::Applied(hash, result.clone()));
+        self.plan.applied.push(AppliedRow {
+            actor: write.actor,
+            op,
+            hash,
+            result,
+        });
+    }
+
+    fn mark(&mut self, write: &Write, room: &Room, seq: i64) -> Planned {
+        let wanted = self.marks.entry((write.room, write.actor)).or_default();
+        *wanted = seq.max(*wanted);
+        let receivers = match room.info.kind {
+            // What the many readers of a channel have read is nobody else's business.
+            RoomKind::Channel => Arc::from([write.actor]),
+            RoomKind::Direct | RoomKind::Group => Arc::clone(room.receivers()),
+        };
+        Planned::Mark {
+            room: write.room,
+            user: write.actor,
+            receivers,
+        }
+    }
+
+    fn keep(&mut self, room: RoomId, stay: Stay, to_seq: Option<i64>, read_seq: i64) {
+        let Stay { user, role, from_seq } = stay;
+        let row = self
+            .member_rows
+            .entry((room, user, from_seq))
+            .or_insert(MemberRow {
+                room,
+                user,
+                role,
+                from_seq,
+                to_seq,
+                read_seq,
+            });
+        row.role = role;
+        row.to_seq = to_seq;
+        row.read_seq = row.read_seq.max(read_seq);
+    }
+}

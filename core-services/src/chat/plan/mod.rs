@@ -1,0 +1,217 @@
+//! Steps 10 and 11 between the reads and the writes of one transaction: recognises repeats, decides, numbers. Pure:
+//! what was loaded under the locks goes in, rows to write and outcomes come out.
+//!
+//! Invariant: the events of a room that come out have the numbers after its head, without a hole, in the order of
+//! the calls; a call that is refused, repeated or changes nothing takes none.
+
+mod apply;
+mod outcome;
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+use hub_protocol::api::room::Role;
+use hub_protocol::error::ErrorBody;
+use hub_protocol::{ErrorCode, Op, RoomId, UserId};
+
+use super::command::{Command, Hash, Write};
+use super::log::LogEvent;
+use super::room::{Head, Room};
+use super::rules;
+use crate::call::refuse;
+use crate::mutants::Mutant;
+use crate::service::Outcome;
+pub(super) use outcome::marked;
+use outcome::repeat;
+
+/// Names one change: unique per room and actor.
+pub(super) type OpKey = (RoomId, UserId, Op);
+
+/// The key of a change that is no event.
+pub(super) const fn applied_key(actor: UserId, op: Op) -> OpKey {
+    (RoomId::NIL, actor, op)
+}
+
+/// A change that was applied before.
+#[derive(Clone, Debug)]
+pub(super) enum Known {
+    /// It stands in the log; these users may see it.
+    Event(LogEvent, Arc<[UserId]>),
+    /// It was no event; this was its result.
+    Applied(Hash, String),
+}
+
+/// What one transaction knows before it decides.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    /// Heads of all rooms touched that exist, locked. A head at 0 belongs to a room that this transaction makes.
+    pub(super) heads: HashMap<RoomId, Head>,
+    /// The rooms of those heads that are not at 0, as they are under the lock.
+    pub(super) rooms: HashMap<RoomId, Arc<Room>>,
+    /// Changes of this read that were applied before.
+    pub(super) known: HashMap<OpKey, Known>,
+    /// Accounts that exist, of those that are named in the calls.
+    pub(super) users: HashSet<UserId>,
+}
+
+/// A row of `members`, as it is to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct MemberRow {
+    pub(super) room: RoomId,
+    pub(super) user: UserId,
+    pub(super) role: Role,
+    pub(super) from_seq: i64,
+    pub(super) to_seq: Option<i64>,
+    /// At least this.
+    pub(super) read_seq: i64,
+}
+
+/// A row of `applied_ops`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct AppliedRow {
+    pub(super) actor: UserId,
+    pub(super) op: Op,
+    pub(super) hash: Hash,
+    pub(super) result: String,
+}
+
+/// The answer to one call, as far as it is known before the rows are written.
+#[derive(Debug)]
+pub(super) enum Planned {
+    /// Complete.
+    Done(Outcome),
+    /// A read mark: the answer is what stands in the table afterwards.
+    Mark {
+        room: RoomId,
+        user: UserId,
+        /// Who is told if the mark moved.
+        receivers: Arc<[UserId]>,
+    },
+}
+
+/// What one transaction writes and answers.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// One per call, in their order.
+    pub(super) planned: Vec<Planned>,
+    pub(super) events: Vec<LogEvent>,
+    /// Heads that changed, by room.
+    pub(super) heads: Vec<(RoomId, Head)>,
+    pub(super) members: Vec<MemberRow>,
+    /// Wanted read marks, by room and user.
+    pub(super) marks: Vec<(RoomId, UserId, i64)>,
+    pub(super) applied: Vec<AppliedRow>,
+    /// Rooms after the transaction with their heads, for the cache.
+    pub(super) rooms: Vec<(RoomId, Head, Arc<Room>)>,
+}
+
+/// Plans one transaction. `now` is µs since the Unix epoch.
+pub(super) fn plan(writes: &[Result<Write, ErrorBody>], loaded: Loaded, now: i64) -> Plan {
+    let mut planner = Planner {
+        now,
+        heads: loaded.heads,
+        rooms: loaded.rooms,
+        known: loaded.known,
+        users: loaded.users,
+        changed: HashSet::new(),
+        member_rows: HashMap::new(),
+        marks: HashMap::new(),
+        plan: Plan::default(),
+    };
+    for write in writes {
+        let planned = match write {
+            Ok(write) => planner.decide(write),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        planner
+            .plan
+            .planned
+            .push(planned.unwrap_or_else(|refusal| Planned::Done(Outcome::refused(refusal))));
+    }
+    planner.finish()
+}
+
+struct Planner {
+    now: i64,
+    heads: HashMap<RoomId, Head>,
+    rooms: HashMap<RoomId, Arc<Room>>,
+    known: HashMap<OpKey, Known>,
+    users: HashSet<UserId>,
+    changed: HashSet<RoomId>,
+    member_rows: HashMap<(RoomId, UserId, i64), MemberRow>,
+    marks: HashMap<(RoomId, UserId), i64>,
+    plan: Plan,
+}
+
+impl Planner {
+    fn decide(&mut self, write: &Write) -> Result<Planned, ErrorBody> {
+        if let Some((op, hash)) = write.op {
+            let event = self.known.get(&(write.room, write.actor, op));
+            // Changes that are no events are unique per actor alone, whatever the room.
+            if let Some(known) = event.or_else(|| self.known.get(&applied_key(write.actor, op))) {
+                if Mutant::NumberFirst.is_on()
+                    && let Some(head) = self.heads.get_mut(&write.room)
+                {
+                    // The fault: the number was taken before it was known that this is a repeat.
+                    head.seq += 1;
+                    self.changed.insert(write.room);
+                }
+                return repeat(known, hash).map(Planned::Done);
+            }
+        }
+        if let Command::Create(create) = &write.command
+            && !self.rooms.contains_key(&write.room)
+            && !create
+                .members
+                .iter()
+                .chain([&write.actor])
+                .all(|user| self.users.contains(user))
+        {
+            return Err(refuse(ErrorCode::NotFound, "no such user"));
+        }
+        let head = self
+            .heads
+            .get(&write.room)
+            .copied()
+            .ok_or_else(rules::no_such_room)?;
+        match (&write.command, self.rooms.get(&write.room)) {
+            (Command::Create(create), None) => Ok(Planned::Done(self.create(write, create, head))),
+            (_, None) => Err(rules::no_such_room()),
+            (command, Some(room)) => {
+                let room = Arc::clone(room);
+                let users = &self.users;
+                let change = rules::decide(&room, head.seq, write.actor, command, |user| {
+                    users.contains(&user)
+                })?;
+                Ok(self.apply(write, head, room, change))
+            }
+        }
+    }
+
+    fn finish(self) -> Plan {
+        let mut plan = self.plan;
+        plan.heads = self
+            .changed
+            .iter()
+            .map(|room| (*room, self.heads[room]))
+            .collect();
+        plan.heads.sort_unstable_by_key(|(room, _)| *room);
+        plan.members = self.member_rows.into_values().collect();
+        // Ended stays before new ones of the same user: at no time he has two open ones.
+        plan.members
+            .sort_unstable_by_key(|row| (row.room, row.user, row.from_seq));
+        plan.marks = self
+            .marks
+            .into_iter()
+            .map(|((room, user), seq)| (room, user, seq))
+            .collect();
+        plan.marks.sort_unstable();
+        let heads = &self.heads;
+        plan.rooms = self
+            .rooms
+            .into_iter()
+            .filter_map(|(id, room)| Some((id, *heads.get(&id)?, room)))
+            .collect();
+        plan
+    }
+}

@@ -1,0 +1,91 @@
+//! The answers to changes, new or repeated.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hub_protocol::api::event::{Event, READ, ReadData};
+use hub_protocol::api::message::ReadMark;
+use hub_protocol::api::room::{Changed, Created};
+use hub_protocol::error::ErrorBody;
+use hub_protocol::{ErrorCode, RoomId, UserId};
+
+use super::Known;
+use crate::call::{json, refuse};
+use crate::chat::command::{Command, Hash};
+use crate::chat::log::LogEvent;
+use crate::chat::room::Room;
+use crate::mutants::Mutant;
+use crate::service::{Delivery, Outcome};
+
+/// The outcome of an event, new or repeated.
+pub(super) fn told(event: &LogEvent, receivers: &Arc<[UserId]>, duplicate: bool) -> Outcome {
+    let silent = duplicate && Mutant::NoRedelivery.is_on();
+    let delivery = Delivery {
+        room: event.room,
+        seq: Some(event.seq.unsigned_abs()),
+        users: Arc::clone(receivers),
+        body: event.text(),
+    };
+    Outcome {
+        reply: Some(Ok(event.result(duplicate))),
+        deliveries: if silent { Vec::new() } else { vec![delivery] },
+        revoked: Vec::new(),
+    }
+}
+
+pub(super) fn repeat(known: &Known, hash: Hash) -> Result<Outcome, ErrorBody> {
+    let conflict = || Err(refuse(ErrorCode::Conflict, "the op was used for another change"));
+    match known {
+        Known::Event(event, _) if event.hash != hash => conflict(),
+        Known::Event(event, receivers) => Ok(told(event, receivers, true)),
+        Known::Applied(stored, _) if *stored != hash => conflict(),
+        Known::Applied(_, result) => Ok(Outcome::result(Bytes::from(result.clone()))),
+    }
+}
+
+/// The answer to a change that has been made already, by whomever.
+pub(super) fn already(room: &Room, command: &Command) -> Bytes {
+    match command {
+        Command::Create(_) => json(&Created {
+            room: room.info.clone(),
+            seq: 1,
+            duplicate: true,
+        }),
+        Command::Join => json(&Created {
+            room: room.info.clone(),
+            seq: 0,
+            duplicate: true,
+        }),
+        _ => json(&Changed {
+            seq: 0,
+            duplicate: true,
+        }),
+    }
+}
+
+/// The outcome of a read mark that stands at `seq` now.
+pub(in crate::chat) fn marked(
+    room: RoomId,
+    user: UserId,
+    seq: i64,
+    moved: bool,
+    receivers: Arc<[UserId]>,
+) -> Outcome {
+    let seq = seq.unsigned_abs();
+    let mut outcome = Outcome::result(json(&ReadMark { seq }));
+    if moved {
+        let event = Event {
+            event: READ.to_owned(),
+            room: Some(room),
+            seq: None,
+            data: ReadData { user, seq },
+        };
+        outcome.deliveries.push(Delivery {
+            room,
+            seq: None,
+            users: receivers,
+            body: json(&event),
+        });
+    }
+    outcome
+}
