@@ -148,7 +148,7 @@ fn start(
             Ok(spawn(auth, parts, tasks, ending))
         }
         Service::Chat => Ok(spawn(
-            Chat::new(parts.store.clone(), &parts.meta),
+            Chat::new(parts.store.clone(), &parts.meta, parts.config.room_members_max),
             parts,
             tasks,
             ending,

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `sync` | what changed since a cursor |
 //! | `cursor` | the text of a cursor |
+//! | `large` | the large rooms of a user, for the edge |
 
 mod cursor;
+mod large;
 mod sync;
 
 use hub_protocol::api::Empty;
@@ -131,6 +133,7 @@ impl Handler for Profiles {
             Method::UserGet => outcome(self.get(call).await?),
             Method::RoomList => outcome(self.rooms(call).await?),
             Method::Sync => outcome(self.sync(call).await?),
+            Method::RoomLarge => outcome(large::rooms(&self.store, call).await?),
             _ => Outcome::refused(refuse(ErrorCode::BadRequest, "not a method of the user service")),
         })
     }

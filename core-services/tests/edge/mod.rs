@@ -281,7 +281,7 @@ pub fn chat(db: &Database, redis: &Redis) -> Running {
 
 /// The same, with its own bound for node streams.
 pub fn chat_with(db: &Database, redis: &Redis, node_entries_max: u32) -> Running {
-    let handler = Chat::new(db.store.clone(), &db.meta);
+    let handler = Chat::new(db.store.clone(), &db.meta, 100_000);
     let client = redis::Client::open(redis.url()).unwrap();
     let deliverer = Deliverer::new(node_entries_max, Duration::ZERO);
     let status = Status::new(hub_protocol::Service::Chat);
