@@ -271,12 +271,13 @@ async fn a_node_that_is_gone_is_taken_out_of_the_room() {
         .await
         .unwrap();
     world.says(1).await;
-    let left: Vec<String> = redis::cmd("SMEMBERS")
-        .arg(&key)
-        .query_async(&mut world.edge.redis)
-        .await
-        .unwrap();
-    assert_eq!(left.len(), 1, "{left:?}");
+    world
+        .edge
+        .until_redis("the node that is gone is taken out", async |redis| {
+            let left: Vec<String> = redis::cmd("SMEMBERS").arg(&key).query_async(redis).await.unwrap();
+            left.len() == 1 && left[0] != gone.to_string()
+        })
+        .await;
     world.worker.end().await;
 }
 

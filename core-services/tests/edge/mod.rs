@@ -192,6 +192,19 @@ impl Edge {
         }
     }
 
+    /// Asks Redis until a condition holds.
+    pub async fn until_redis(
+        &mut self,
+        what: &str,
+        mut holds: impl AsyncFnMut(&mut MultiplexedConnection) -> bool,
+    ) {
+        let began = Instant::now();
+        while !holds(&mut self.redis).await {
+            assert!(began.elapsed() < PATIENCE, "not: {what}");
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Reads what is in the node's stream, waiting a moment for more.
     pub async fn read(&mut self) {
         let mut command = cmd("XREAD");
