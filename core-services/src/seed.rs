@@ -197,7 +197,10 @@ async fn insert_rooms(tx: &Tx, rooms: &[SeedRoom], now: i64) -> Result<(), Store
         .iter()
         .map(|room| {
             // An event fits into an answer: the others are as if they had joined without one.
-            let first = room.members.get(..ROOM_FIRST_MEMBERS_MAX).unwrap_or(&room.members);
+            let first = room
+                .members
+                .get(..ROOM_FIRST_MEMBERS_MAX)
+                .unwrap_or(&room.members);
             created_body(room.op, &room.room, first)
         })
         .collect();

@@ -225,7 +225,9 @@ async fn a_replay_tells_again_what_the_first_time_told() {
     ];
     assert_eq!(first, expected);
     // As if the worker had died between its commit and its delivery: another one finds everything done.
-    let World { db, _redis: redis, .. } = &world;
+    let World {
+        db, _redis: redis, ..
+    } = &world;
     let next = chat(db, redis);
     std::mem::replace(&mut world.worker, next).kill().await;
     let again = [

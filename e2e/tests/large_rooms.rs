@@ -48,7 +48,9 @@ async fn room_of(stack: &Stack, accounts: &[Account], fillers: &[UserId]) -> Res
 async fn change(stack: &Stack, owner: &Account, method: &str, room: RoomId, user: UserId) -> Result<u64> {
     let params = json!({"op": op(), "user": user});
     let answer = wait::until("the change is made", async || {
-        let answer = owner.call(stack.edge(0), method, Some(room), params.clone()).await;
+        let answer = owner
+            .call(stack.edge(0), method, Some(room), params.clone())
+            .await;
         answer.ok()?.result().ok().cloned()
     })
     .await;
@@ -98,7 +100,11 @@ async fn read(
         if must_fetch {
             let after = seqs.last().copied().unwrap_or(0);
             let range = connection
-                .ok("message.history", Some(room), json!({"after": after, "limit": 200}))
+                .ok(
+                    "message.history",
+                    Some(room),
+                    json!({"after": after, "limit": 200}),
+                )
                 .await?;
             for event in range["events"].as_array().context("events")? {
                 show(account, event, seqs, shown);
@@ -187,9 +193,7 @@ async fn every_member_sees_the_whole_log_while_a_room_grows_large_and_shrinks_ag
     let followers: Vec<Follower> = accounts
         .iter()
         .enumerate()
-        .map(|(number, account)| {
-            follow(vec![edges[number % 2]], account.clone(), room, Arc::clone(&until))
-        })
+        .map(|(number, account)| follow(vec![edges[number % 2]], account.clone(), room, Arc::clone(&until)))
         .collect();
     let stop = Arc::new(AtomicU64::new(0));
     let speaker = speak(stack.edge(1), accounts[1].clone(), room, Arc::clone(&stop));
@@ -200,7 +204,9 @@ async fn every_member_sees_the_whole_log_while_a_room_grows_large_and_shrinks_ag
         last = change(&stack, owner, "member.add", room, more[0]).await?;
         ensure!(is_large(&stack, room).await?);
         wait::until("everybody has seen it", async || {
-            let shown = followers.iter().map(|follower| follower.shown.load(Ordering::Relaxed));
+            let shown = followers
+                .iter()
+                .map(|follower| follower.shown.load(Ordering::Relaxed));
             shown.min().is_some_and(|seq| seq >= last).then_some(())
         })
         .await;
@@ -297,7 +303,12 @@ async fn nobody_misses_anything_when_owners_edges_and_redis_die() -> Result<()> 
     let stop = Arc::new(AtomicU64::new(0));
     let speaker = speak(stack.edge(0), accounts[1].clone(), room, Arc::clone(&stop));
     let seen_more = async |count: u64| {
-        let shown = || followers.iter().map(|follower| follower.shown.load(Ordering::Relaxed)).min();
+        let shown = || {
+            followers
+                .iter()
+                .map(|follower| follower.shown.load(Ordering::Relaxed))
+                .min()
+        };
         let from = shown().unwrap_or(0);
         wait::until("everybody has seen more", async || {
             (shown()? >= from + count).then_some(())
@@ -345,7 +356,9 @@ async fn who_does_not_look_gets_one_bump_a_second_and_who_looks_gets_the_events(
     quiet.ok("session.look", None, json!({"rooms": []})).await?;
     looking.ok("session.look", None, json!({"rooms": [room]})).await?;
     let too_many: Vec<RoomId> = (0..17).map(|_| room_id()).collect();
-    let refused = quiet.refused("session.look", None, json!({"rooms": too_many})).await?;
+    let refused = quiet
+        .refused("session.look", None, json!({"rooms": too_many}))
+        .await?;
     assert_eq!(refused, "too_large");
     let mut last = 0;
     for _ in 0..30 {
@@ -356,7 +369,10 @@ async fn who_does_not_look_gets_one_bump_a_second_and_who_looks_gets_the_events(
         last = answer.result()?["seq"].as_u64().context("a seq")?;
     }
     let is_last = |event: &Value| event["seq"] == last;
-    assert_eq!(looking.event("the last", is_last).await?["event"], "message.created");
+    assert_eq!(
+        looking.event("the last", is_last).await?["event"],
+        "message.created"
+    );
     assert_eq!(quiet.event("the last", is_last).await?["event"], "room.bump");
     let texts = |connection: &Connection, name: &str| {
         connection

@@ -101,7 +101,9 @@ impl Planner {
             }
         }
         if let Some(is_large) = switched(room) {
-            outcome.notices.push(notice(id, seq, set_large(room, is_large, seq, op)));
+            outcome
+                .notices
+                .push(notice(id, seq, set_large(room, is_large, seq, op)));
             self.plan.large.retain(|row| row.room != id);
             self.plan.large.push(LargeRow {
                 room: id,

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use hub_protocol::{Op, UserId};
 use hub_protocol::api::room::{self as api, Role};
 use hub_protocol::limits::ROOM_GET_MEMBERS_MAX;
+use hub_protocol::{Op, UserId};
 
 /// Where a room stands. Locked in the database while numbers are given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -102,7 +102,11 @@ impl Room {
     }
 
     fn refresh(&mut self) {
-        self.receivers = if self.is_large { Arc::from([]) } else { self.users() };
+        self.receivers = if self.is_large {
+            Arc::from([])
+        } else {
+            self.users()
+        };
     }
 
     /// The present members, by user id.

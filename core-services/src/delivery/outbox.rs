@@ -73,10 +73,13 @@ pub(super) fn now_large(notices: &[Notice]) -> Vec<UserId> {
 
 /// Rooms whose attached shards are needed, each once.
 pub(super) fn large_rooms(flush: &Flush) -> Vec<RoomId> {
-    let events = flush.deliveries.iter().filter_map(|delivery| match delivery.audience {
-        Audience::Attached => Some(delivery.room),
-        Audience::Users(_) => None,
-    });
+    let events = flush
+        .deliveries
+        .iter()
+        .filter_map(|delivery| match delivery.audience {
+            Audience::Attached => Some(delivery.room),
+            Audience::Users(_) => None,
+        });
     let notices = flush.notices.iter().filter_map(|notice| match notice.turn {
         Turn::Detach { .. } | Turn::Small => Some(notice.room),
         Turn::Attached { .. } | Turn::Large { .. } => None,
@@ -142,7 +145,9 @@ pub(super) fn write(flush: &Flush, addresses: &Addresses, attached: &Attached) -
             }) => {
                 let (room, seq) = (*room, seq.unwrap_or_default());
                 match audience {
-                    Audience::Users(users) => durable.push(EntryKind::Event { room, seq }, &plan(users), body),
+                    Audience::Users(users) => {
+                        durable.push(EntryKind::Event { room, seq }, &plan(users), body)
+                    }
                     Audience::Attached => {
                         let kind = EntryKind::RoomEvent { room, seq };
                         durable.push(kind, &shards(attached, room, UserId::NIL), body);
@@ -419,9 +424,21 @@ mod tests {
             is_large: true,
         };
         let flush = Flush {
-            deliveries: vec![of_all(4), of_all(5), of_room(7), of_room(6), of_all(8), of_room(7)],
+            deliveries: vec![
+                of_all(4),
+                of_all(5),
+                of_room(7),
+                of_room(6),
+                of_all(8),
+                of_room(7),
+            ],
             notices: vec![
-                notice(5, Turn::Large { users: Arc::clone(&all) }),
+                notice(
+                    5,
+                    Turn::Large {
+                        users: Arc::clone(&all),
+                    },
+                ),
                 notice(5, attached(1, 1)),
                 notice(6, attached(2, 2)),
                 notice(7, Turn::Detach { user: user(2) }),

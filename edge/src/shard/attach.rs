@@ -120,8 +120,11 @@ impl World {
         if now.ms >= self.wishes.swept_ms + SWEEP_MS && self.is_backbone_up {
             self.wishes.swept_ms = now.ms;
             let table = &mut self.table;
-            self.rooms
-                .sweep(|id| table.find(id).is_some_and(|connection| connection.is_session_open()));
+            self.rooms.sweep(|id| {
+                table
+                    .find(id)
+                    .is_some_and(|connection| connection.is_session_open())
+            });
             let table = &mut self.table;
             self.wishes.looks.retain(|slot, (generation, _)| {
                 let (slot, generation) = (*slot, *generation);

@@ -152,7 +152,13 @@ impl Rooms {
 
     /// The owner's answer: the connection was a member when the room stood at `head`. `None`: nobody asked, or a
     /// removal came in between.
-    pub(super) fn on_attached(&mut self, room: RoomId, id: ConnectionId, nonce: u64, head: u64) -> Option<Given> {
+    pub(super) fn on_attached(
+        &mut self,
+        room: RoomId,
+        id: ConnectionId,
+        nonce: u64,
+        head: u64,
+    ) -> Option<Given> {
         let row = self.rows.get_mut(&room)?;
         let last = row.last;
         let seat = row.find(id)?;
@@ -296,7 +302,10 @@ impl Rooms {
 
     /// Rooms, and seats in them.
     pub(super) fn count(&self) -> (usize, usize) {
-        (self.rows.len(), self.rows.values().map(|row| row.seats.len()).sum())
+        (
+            self.rows.len(),
+            self.rows.values().map(|row| row.seats.len()).sum(),
+        )
     }
 
     /// A seat that is open under this nonce.
@@ -413,7 +422,11 @@ mod tests {
         attach(&mut rooms, 2, 5);
         assert_eq!(rooms.on_event(ROOM, 7), Step::Gap(vec![id(1), id(2)]));
         assert_eq!(rooms.on_event(ROOM, 8), Step::Nobody);
-        assert_eq!(rooms.on_event(ROOM, 6), Step::Known, "what comes late goes to nobody");
+        assert_eq!(
+            rooms.on_event(ROOM, 6),
+            Step::Known,
+            "what comes late goes to nobody"
+        );
         assert_eq!(attach(&mut rooms, 2, 8).last, 8);
         assert_eq!(rooms.on_event(ROOM, 9), Step::Deliver);
         assert_eq!(taken(&rooms), [2]);

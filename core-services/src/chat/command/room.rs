@@ -19,7 +19,10 @@ pub(super) fn check_create(params: &Create, room: RoomId, actor: UserId) -> Resu
         return bad("the name holds a control character");
     }
     if params.members.len() > ROOM_FIRST_MEMBERS_MAX {
-        return Err(refuse(ErrorCode::TooLarge, "a room begins with at most 256 members"));
+        return Err(refuse(
+            ErrorCode::TooLarge,
+            "a room begins with at most 256 members",
+        ));
     }
     match params.kind {
         RoomKind::Direct => {
@@ -43,7 +46,10 @@ pub(super) fn check_create(params: &Create, room: RoomId, actor: UserId) -> Resu
             }
             let others = initial_members(params, actor).len();
             if others > ROOM_FIRST_MEMBERS_MAX {
-                return Err(refuse(ErrorCode::TooLarge, "a room begins with at most 256 members"));
+                return Err(refuse(
+                    ErrorCode::TooLarge,
+                    "a room begins with at most 256 members",
+                ));
             }
         }
     }
