@@ -146,7 +146,7 @@ pub(super) fn write(flush: &Flush, addresses: &Addresses, attached: &Attached) -
                 let (room, seq) = (*room, seq.unwrap_or_default());
                 match audience {
                     Audience::Users(users) => {
-                        durable.push(EntryKind::Event { room, seq }, &plan(users), body)
+                        durable.push(EntryKind::Event { room, seq }, &plan(users), body);
                     }
                     Audience::Attached => {
                         let kind = EntryKind::RoomEvent { room, seq };

@@ -167,7 +167,7 @@ impl Rooms {
         }
         // Events that the owner has given numbers have not come this way, and may not any more.
         let anew = if head > last && last > 0 {
-            self.reopen(room, |seat| seat.is_taken())
+            self.reopen(room, Seat::is_taken)
         } else {
             Vec::new()
         };
@@ -193,7 +193,7 @@ impl Rooms {
         if is_next {
             return Step::Deliver;
         }
-        Step::Gap(self.reopen(room, |seat| seat.is_taken()))
+        Step::Gap(self.reopen(room, Seat::is_taken))
     }
 
     /// The seats of a room, to be walked through; they go back by [`put`](Self::put).

@@ -175,17 +175,17 @@ impl Planner {
         if let Command::Attach { address, nonce } = write.command {
             return self.attach(write, address, nonce);
         }
-        if let Some((_op, hash)) = write.op {
-            if let Some(known) = self.find_known(write).cloned() {
-                if Mutant::NumberFirst.is_on()
-                    && let Some(head) = self.heads.get_mut(&write.room)
-                {
-                    // The fault: the number was taken before it was known that this is a repeat.
-                    head.seq += 1;
-                    self.changed.insert(write.room);
-                }
-                return repeat(&known, hash).map(Planned::Done);
+        if let Some((_op, hash)) = write.op
+            && let Some(known) = self.find_known(write).cloned()
+        {
+            if Mutant::NumberFirst.is_on()
+                && let Some(head) = self.heads.get_mut(&write.room)
+            {
+                // The fault: the number was taken before it was known that this is a repeat.
+                head.seq += 1;
+                self.changed.insert(write.room);
             }
+            return repeat(&known, hash).map(Planned::Done);
         }
         if let Command::Create(create) = &write.command
             && !self.rooms.contains_key(&write.room)
