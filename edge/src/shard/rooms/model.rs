@@ -237,9 +237,8 @@ impl Model {
             }
             Some(Told::Large(user)) => self.wishes.push_back(user),
             Some(Told::Refused { user, nonce }) => {
-                if self.rooms.find_open(id(user), nonce).is_some() {
-                    self.rooms.detach(ROOM, |his| his == id(user));
-                }
+                let is_open = self.rooms.find_open(id(user), nonce).is_some();
+                self.rooms.detach(ROOM, |his| is_open && his == id(user));
             }
             Some(Told::Attached { user, nonce, head }) => {
                 if let Some(given) = self.rooms.on_attached(ROOM, id(user), nonce.into(), head) {
