@@ -21,9 +21,9 @@ use crate::config::{Config, redact};
 use crate::delivery::Deliverer;
 use crate::keys::Signer;
 use crate::mail::Mailer;
-use crate::rotation::{self, Watched};
 use crate::presence::{self, Presence};
 use crate::push::{Pushes, VapidKey};
+use crate::rotation::{self, Watched};
 use crate::service::Handler;
 use crate::store::{Meta, Store};
 use crate::user::{Profiles, PushSettings};
@@ -182,7 +182,7 @@ fn start(
             Ok(spawn(auth, parts, tasks, ending))
         }
         Service::Chat => {
-            let mut chat = Chat::new(parts.store.clone(), &parts.meta);
+            let mut chat = Chat::new(parts.store.clone(), &parts.meta, parts.config.room_members_max);
             if let Some(key) = push_key(parts)? {
                 let (client, store) = (parts.client.clone(), parts.store.clone());
                 let options = parts.config.push.clone();

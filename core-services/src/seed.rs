@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use aws_lc_rs::hmac;
 use hub_protocol::api::event::Kind;
 use hub_protocol::api::room::{Member, Role, Room, RoomKind};
-use hub_protocol::limits::{ACCESS_TOKEN_S, ROOM_MEMBERS_MAX};
+use hub_protocol::limits::{ACCESS_TOKEN_S, ROOM_FIRST_MEMBERS_MAX, ROOM_LARGE_ABOVE};
 use hub_protocol::{LoginId, Op, RoomId, UserId};
 use rand::rngs::StdRng;
 use rand::seq::index;
@@ -25,6 +25,8 @@ use crate::store::{Meta, Store, StoreError, Tx};
 
 /// Life of a seeded login, µs.
 const LOGIN_US: i64 = 24 * 3600 * 1_000_000;
+/// Members of a room, a quarter above the mean included: what `chat.room_members_max` is by default.
+const SEED_MEMBERS_MAX: usize = 100_000;
 /// Users or rooms of one transaction.
 const ROWS_MAX: usize = 1000;
 
@@ -61,8 +63,8 @@ pub async fn run(store: &Store, meta: &Meta, signing: &SigningKey, wanted: Wante
     if wanted.users < 2 || wanted.members < 2 || wanted.members > wanted.users {
         bail!("at least 2 users, and from 2 to that many members per room");
     }
-    if wanted.members * 5 / 4 > ROOM_MEMBERS_MAX {
-        bail!("rooms hold at most {ROOM_MEMBERS_MAX} members");
+    if wanted.members > SEED_MEMBERS_MAX * 4 / 5 {
+        bail!("rooms hold at most {SEED_MEMBERS_MAX} members, a quarter above the mean included");
     }
     let now = now_us();
     let mut rng = StdRng::seed_from_u64(wanted.seed);
@@ -114,10 +116,14 @@ fn spread_id() -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid()
 }
 
-/// A group whose size is within a quarter of the mean. Room `n` holds user `n`, so that with enough rooms nobody is
+/// A group whose size is within a quarter of the mean, or all users if the mean is their number. Room `n` holds user `n`, so that with enough rooms nobody is
 /// left out.
 fn make_room(number: usize, wanted: Wanted, users: &[SeedUser], rng: &mut StdRng, now: i64) -> SeedRoom {
-    let spread = wanted.members / 4;
+    let spread = if wanted.members == users.len() {
+        0
+    } else {
+        wanted.members / 4
+    };
     let size = rng
         .random_range(wanted.members - spread..=wanted.members + spread)
         .clamp(2, users.len());
@@ -172,8 +178,9 @@ async fn insert_users(tx: &Tx, users: &[SeedUser], now: i64) -> Result<(), Store
 }
 
 async fn insert_rooms(tx: &Tx, rooms: &[SeedRoom], now: i64) -> Result<(), StoreError> {
-    const ROOMS: &str = "INSERT INTO rooms (id, kind, name, created_by, created_at) \
-         SELECT id, 'group', name, owner, $4 FROM unnest($1::uuid[], $2::text[], $3::uuid[]) AS t (id, name, owner)";
+    const ROOMS: &str = "INSERT INTO rooms (id, kind, name, created_by, created_at, large) \
+         SELECT id, 'group', name, owner, $4, large \
+         FROM unnest($1::uuid[], $2::text[], $3::uuid[], $5::boolean[]) AS t (id, name, owner, large)";
     const HEADS: &str = "INSERT INTO room_heads (room, seq, n, last_at, changed) \
          SELECT id, 1, 0, $2, pg_current_xact_id() FROM unnest($1::uuid[]) AS t (id)";
     const EVENTS: &str = "INSERT INTO events (room, seq, n, kind, actor, op, hash, body, created_at) \
@@ -188,9 +195,20 @@ async fn insert_rooms(tx: &Tx, rooms: &[SeedRoom], now: i64) -> Result<(), Store
     let ops: Vec<Uuid> = rooms.iter().map(|room| room.op.0).collect();
     let bodies: Vec<String> = rooms
         .iter()
-        .map(|room| created_body(room.op, &room.room, &room.members))
+        .map(|room| {
+            // An event fits into an answer: the others are as if they had joined without one.
+            let first = room
+                .members
+                .get(..ROOM_FIRST_MEMBERS_MAX)
+                .unwrap_or(&room.members);
+            created_body(room.op, &room.room, first)
+        })
         .collect();
-    tx.execute(ROOMS, &[&ids, &names, &owners, &now]).await?;
+    let large: Vec<bool> = rooms
+        .iter()
+        .map(|room| room.members.len() > ROOM_LARGE_ABOVE)
+        .collect();
+    tx.execute(ROOMS, &[&ids, &names, &owners, &now, &large]).await?;
     tx.execute(HEADS, &[&ids, &now]).await?;
     tx.execute(
         EVENTS,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hub_protocol::batch::EnvelopeHeader;
 use hub_protocol::error::ErrorBody;
-use hub_protocol::{RoomId, Service, UserId};
+use hub_protocol::{Address, RoomId, Service, UserId};
 use thiserror::Error;
 
 /// One call, opened and checked for size, encoding and nesting.
@@ -29,8 +29,59 @@ pub struct Outcome {
     pub reply: Option<Result<Bytes, ErrorBody>>,
     /// What others are told.
     pub deliveries: Vec<Delivery>,
+    /// What the edges have to know about large rooms.
+    pub notices: Vec<Notice>,
     /// Logins that were revoked by this call.
     pub revoked: Vec<hub_protocol::LoginId>,
+}
+
+/// Who gets a delivery.
+#[derive(Clone, Debug)]
+pub enum Audience {
+    /// Every connection of these users.
+    Users(Arc<[UserId]>),
+    /// Every connection that is attached to the delivery's room, which is large.
+    Attached,
+}
+
+/// Something about a large room that edges obey, in its place among the events of the room: behind the event
+/// `seq`, before the next one, and in the order in which the notices were made.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// The room.
+    pub room: RoomId,
+    /// Its last event when this was decided.
+    pub seq: u64,
+    /// What is to be done.
+    pub turn: Turn,
+}
+
+/// See [`Notice`].
+#[derive(Clone, Debug)]
+pub enum Turn {
+    /// A connection may take the events behind this place, if its call still waits for an answer.
+    Attached {
+        /// The connection.
+        address: Address,
+        /// Whom it must still belong to.
+        user: UserId,
+        /// Names the call.
+        nonce: u64,
+        /// False: the room is not large; what happens in it is addressed to each member.
+        is_large: bool,
+    },
+    /// A user is no member any more: none of his connections takes events behind this place.
+    Detach {
+        /// Who.
+        user: UserId,
+    },
+    /// The room is large for these users: their connections attach.
+    Large {
+        /// Who.
+        users: Arc<[UserId]>,
+    },
+    /// The room is large no longer: nobody is attached behind this place.
+    Small,
 }
 
 /// One JSON text for every connection of some users.
@@ -41,7 +92,7 @@ pub struct Delivery {
     /// Its place in the room; `None` for ephemeral events, which may be lost.
     pub seq: Option<u64>,
     /// Whose connections get it.
-    pub users: Arc<[UserId]>,
+    pub audience: Audience,
     /// The event's JSON text.
     pub body: Bytes,
 }
@@ -52,6 +103,7 @@ impl Outcome {
         Self {
             reply: Some(Ok(json.into())),
             deliveries: Vec::new(),
+            notices: Vec::new(),
             revoked: Vec::new(),
         }
     }
@@ -61,6 +113,7 @@ impl Outcome {
         Self {
             reply: Some(Err(error)),
             deliveries: Vec::new(),
+            notices: Vec::new(),
             revoked: Vec::new(),
         }
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use hub_protocol::batch::EnvelopeHeader;
 use hub_protocol::{Address, LoginId, Method, RoomId, SessionId, UserId};
 use hub_services::push::Endpoints;
-use hub_services::service::{Call, Handler, Outcome};
+use hub_services::service::{Audience, Call, Handler, Outcome};
 use hub_services::user::{Profiles, PushSettings};
 use serde_json::{Value, json};
 use support::Database;
@@ -133,7 +133,10 @@ async fn a_profile_is_changed_once_and_its_contacts_are_told() {
     let [told] = outcome.deliveries.as_slice() else {
         panic!("one event: {:?}", outcome.deliveries)
     };
-    assert_eq!((told.seq, told.users.as_ref()), (None, [bob, ada].as_slice()));
+    let Audience::Users(users) = &told.audience else {
+        panic!("a profile is told to users")
+    };
+    assert_eq!((told.seq, users.as_ref()), (None, [bob, ada].as_slice()));
     let event: Value = serde_json::from_slice(&told.body).unwrap();
     assert_eq!(
         (&event["event"], &event["data"]["user"]["about"]),

@@ -123,6 +123,47 @@ async fn write(client: &Client, room: Uuid, actor: Uuid, text: &str) {
     client.execute(sql, &[&room, &actor, &text]).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_edge_learns_of_large_rooms_page_by_page() {
+    let world = World::start().await;
+    let client = world.db.client().await;
+    let mut large = Vec::new();
+    for number in 0..520_i64 {
+        let room = Uuid::now_v7();
+        let is_large = number % 52 != 0;
+        client
+            .execute(
+                "INSERT INTO rooms (id, kind, name, created_by, created_at, large) VALUES ($1, 'group', 'r', $1, 0, $2)",
+                &[&room, &is_large],
+            )
+            .await
+            .unwrap();
+        // Of every tenth large room he is a member no longer.
+        let to_seq = (number % 10 == 1).then_some(5_i64);
+        client
+            .execute(
+                "INSERT INTO members (room, user_id, role, from_seq, to_seq, changed) \
+                 VALUES ($1, $2, 'member', 1, $3, pg_current_xact_id())",
+                &[&room, &world.user.0, &to_seq],
+            )
+            .await
+            .unwrap();
+        if is_large && to_seq.is_none() {
+            large.push(room);
+        }
+    }
+    let page = world
+        .call(Method::RoomLarge, json!({"after": Uuid::nil()}))
+        .await
+        .unwrap();
+    assert_eq!(page, json!({"rooms": large, "more": false}));
+    let rest = world
+        .call(Method::RoomLarge, json!({"after": large[9]}))
+        .await
+        .unwrap();
+    assert_eq!(rest["rooms"], json!(large[10..]));
+}
+
 #[tokio::test]
 async fn profiles_are_found_by_id() {
     let world = World::start().await;

@@ -130,6 +130,15 @@ counters! {
     downlink_entries: counter, "hub_edge_downlink_entries_total", "Entries with a target on this shard";
     deliveries: counter, "hub_edge_deliveries_total", "Frames queued for connections";
     stale: counter, "hub_edge_stale_targets_total", "Targets whose connection is gone or belongs to another user";
+    large_rooms: gauge, "hub_edge_large_rooms", "Large rooms whose events the shard takes";
+    room_attachments: gauge, "hub_edge_room_attachments", "Seats of connections in large rooms, those that wait for an answer included";
+    room_attached: counter, "hub_edge_room_attached_total", "Answers that gave a connection its seat in a large room";
+    room_detached: counter, "hub_edge_room_detached_total", "Seats that ended because their user left the room";
+    room_events: counter, "hub_edge_room_events_total", "Events of large rooms that went to everybody attached";
+    room_repeats: counter, "hub_edge_room_repeats_total", "Events of large rooms that came again";
+    room_gaps: counter, "hub_edge_room_gaps_total", "Events of large rooms with something missing before them: everybody attaches anew";
+    room_bumps: counter, "hub_edge_room_bumps_total", "Bumps of large rooms: one at each attachment, and the merged ones for who does not look";
+    room_sessions_over: counter, "hub_edge_room_sessions_over_total", "Sessions with more large rooms than one attaches to";
     shed_ephemeral: counter, "hub_edge_shed_ephemeral_total", "Ephemeral events left out for slow connections";
     shed_bump: counter, "hub_edge_shed_bump_total", "Room events replaced by a bump for slow connections";
     shed_presence: counter, "hub_edge_shed_presence_total", "Sessions whose beginning or end was not told to the user service";

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hub_protocol::partition::Partitions;
-use hub_protocol::{Address, LoginId, NodeId, Service, SessionId, UserId};
+use hub_protocol::{Address, LoginId, NodeId, RoomId, Service, SessionId, UserId};
 use hub_ring::WakeHandle;
 use tokio::sync::Notify;
 
@@ -44,6 +44,23 @@ pub enum ToBackbone {
         /// Its user.
         user: UserId,
         /// Where it was.
+        address: Address,
+    },
+    /// The shard takes the events of a large room from now on; answered by [`ToShard::RoomEntered`] if it was a
+    /// sweep and the entry was missing.
+    EnterRoom {
+        /// The room.
+        room: RoomId,
+        /// The shard, and this stay of its: slot 0, the stay as generation.
+        address: Address,
+        /// True if it entered before and the entry is only rewritten.
+        sweep: bool,
+    },
+    /// It does not take them any more.
+    LeaveRoom {
+        /// The room.
+        room: RoomId,
+        /// The stay that ended.
         address: Address,
     },
     /// The shard has closed everything that it had, and says no more.
@@ -81,6 +98,14 @@ pub enum ToShard {
         was_missing: bool,
         /// Echoes [`ToBackbone::Register`].
         sweep: bool,
+    },
+    /// A sweep found that the shard was missing among those that take the events of a large room: some may have been
+    /// lost.
+    RoomEntered {
+        /// The room.
+        room: RoomId,
+        /// The stay of the shard.
+        life: u32,
     },
     /// The node has a (new) name: register every session, then tell them to sync. Sent once at the start, too.
     Node(NodeId),

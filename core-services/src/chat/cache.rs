@@ -1,7 +1,8 @@
 //! Rooms that were seen lately, so that a transaction reloads only what changed elsewhere.
 //!
 //! An entry is believed only if its (seq, revision) is that of the head, read under the lock. Bound: two
-//! generations of [`ROOMS_MAX`] rooms; what was not used during one generation goes with the next.
+//! generations of [`ROOMS_MAX`] rooms or [`MEMBERS_MAX`] members; what was not used during one generation goes with
+//! the next.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,6 +12,7 @@ use hub_protocol::RoomId;
 use super::room::{Head, Room};
 
 const ROOMS_MAX: usize = 8_192;
+const MEMBERS_MAX: usize = 1_048_576;
 
 type Entries = HashMap<RoomId, (Head, Arc<Room>)>;
 
@@ -18,6 +20,8 @@ type Entries = HashMap<RoomId, (Head, Arc<Room>)>;
 struct Generations {
     young: Entries,
     old: Entries,
+    /// Members of all rooms in `young`.
+    young_members: usize,
 }
 
 /// See the module.
@@ -58,8 +62,13 @@ impl Cache {
 }
 
 fn insert(generations: &mut Generations, id: RoomId, entry: (Head, Arc<Room>)) {
-    if generations.young.len() >= ROOMS_MAX {
+    if generations.young.len() >= ROOMS_MAX || generations.young_members >= MEMBERS_MAX {
         generations.old = std::mem::take(&mut generations.young);
+        generations.young_members = 0;
     }
-    generations.young.insert(id, entry);
+    let members = entry.1.stays().len();
+    if let Some((_, before)) = generations.young.insert(id, entry) {
+        generations.young_members = generations.young_members.saturating_sub(before.stays().len());
+    }
+    generations.young_members += members;
 }

@@ -6,6 +6,7 @@
 //! | `room`, `rules` | a room in memory, and who may do what in it |
 //! | `plan` | repeats, decisions and numbers of one transaction |
 //! | `log` | events, and the texts that follow from them |
+//! | `large` | large rooms: who is told how, and who is attached |
 //! | `store` | the only SQL |
 //! | `history` | which part of a log a caller sees |
 //! | `cache` | rooms that were seen lately |
@@ -15,6 +16,7 @@
 mod cache;
 mod command;
 mod history;
+mod large;
 mod log;
 mod plan;
 mod room;
@@ -39,7 +41,7 @@ pub use log::created_body;
 
 use crate::call::{json, now_us, params, refuse};
 use crate::push::Pushes;
-use crate::service::{Call, Delivery, Handler, Outcome, WorkError};
+use crate::service::{Audience, Call, Delivery, Handler, Outcome, WorkError};
 use crate::store::{Meta, Store};
 use cache::Cache;
 use command::Write;
@@ -53,17 +55,19 @@ pub struct Chat {
     key: hmac::Key,
     cache: Arc<Cache>,
     pushes: Option<Pushes>,
+    members_max: usize,
 }
 
 impl Chat {
-    /// The service on a database.
-    pub fn new(store: Store, meta: &Meta) -> Self {
+    /// The service on a database. A room takes `members_max` members.
+    pub fn new(store: Store, meta: &Meta, members_max: usize) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &meta.op_hash_key);
         Self {
             store,
             key,
             cache: Arc::new(Cache::default()),
             pushes: None,
+            members_max,
         }
     }
 
@@ -89,7 +93,8 @@ impl Chat {
             .store
             .run_tx("chat.write", |tx| async move {
                 let now = now_us();
-                let loaded = store::load(&tx, valid, cache, now).await?;
+                let mut loaded = store::load(&tx, valid, cache, now).await?;
+                loaded.members_max = self.members_max;
                 let plan = plan::plan(writes, loaded, now);
                 let stand = store::save(&tx, &plan, now).await?;
                 Ok((plan, stand))
@@ -153,10 +158,12 @@ impl Chat {
         }
         // Anyone may look at a channel before joining it, but not at who reads it.
         let members = if is_member { room.members() } else { Vec::new() };
+        let member_count = u32::try_from(room.stays().len()).unwrap_or(u32::MAX);
         let (seq, n) = (head.seq.unsigned_abs(), head.n.unsigned_abs());
         Ok(Outcome::result(json(&Got {
             room: room.info.clone(),
             members,
+            member_count,
             seq,
             n,
         })))
@@ -186,6 +193,8 @@ impl Chat {
         };
         Ok(match allowed {
             Err(refusal) => Outcome::refused(refusal),
+            // Among so many somebody always types.
+            Ok(room) if room.is_large => Outcome::result(json(&Empty {})),
             Ok(room) => {
                 let data = TypingData {
                     user,
@@ -207,7 +216,7 @@ impl Chat {
                 outcome.deliveries.push(Delivery {
                     room: id,
                     seq: None,
-                    users: others,
+                    audience: Audience::Users(others),
                     body: json(&event),
                 });
                 outcome

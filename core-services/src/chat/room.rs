@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use hub_protocol::UserId;
 use hub_protocol::api::room::{self as api, Role};
+use hub_protocol::limits::ROOM_GET_MEMBERS_MAX;
+use hub_protocol::{Op, UserId};
 
 /// Where a room stands. Locked in the database while numbers are given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -36,6 +37,15 @@ pub(super) struct Stay {
     pub(super) from_seq: i64,
 }
 
+/// A change of membership that the plan has not told of yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Moved {
+    /// A user came.
+    In(UserId),
+    /// A user went.
+    Out(UserId),
+}
+
 /// A room and who belongs to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Room {
@@ -43,8 +53,15 @@ pub(super) struct Room {
     pub(super) info: api::Room,
     /// By user id.
     stays: Vec<Stay>,
-    /// The same users, shared with deliveries.
+    /// The same users, shared with deliveries; nobody while the room is large.
     receivers: Arc<[UserId]>,
+    /// Its events go to whoever is attached.
+    pub(super) is_large: bool,
+    /// The last event when `is_large` was changed last.
+    pub(super) switched_seq: i64,
+    /// The change of membership by which it was.
+    pub(super) switched_op: Option<Op>,
+    moved: Vec<Moved>,
 }
 
 impl Room {
@@ -56,7 +73,40 @@ impl Room {
             info,
             stays,
             receivers,
+            is_large: false,
+            switched_seq: 0,
+            switched_op: None,
+            moved: Vec::new(),
         }
+    }
+
+    /// Changes how its members are told.
+    pub(super) fn set_large(&mut self, is_large: bool) {
+        self.is_large = is_large;
+        self.refresh();
+    }
+
+    /// All present members.
+    pub(super) fn users(&self) -> Arc<[UserId]> {
+        self.stays.iter().map(|stay| stay.user).collect()
+    }
+
+    /// True if there is something for [`take_moved`](Self::take_moved).
+    pub(super) fn has_moved(&self) -> bool {
+        !self.moved.is_empty()
+    }
+
+    /// Who came and went since the last call, in that order.
+    pub(super) fn take_moved(&mut self) -> Vec<Moved> {
+        std::mem::take(&mut self.moved)
+    }
+
+    fn refresh(&mut self) {
+        self.receivers = if self.is_large {
+            Arc::from([])
+        } else {
+            self.users()
+        };
     }
 
     /// The present members, by user id.
@@ -79,7 +129,8 @@ impl Room {
     pub(super) fn add(&mut self, stay: Stay) {
         if let Err(at) = self.stays.binary_search_by_key(&stay.user, |stay| stay.user) {
             self.stays.insert(at, stay);
-            self.receivers = self.stays.iter().map(|stay| stay.user).collect();
+            self.moved.push(Moved::In(stay.user));
+            self.refresh();
         }
     }
 
@@ -87,7 +138,8 @@ impl Room {
     pub(super) fn remove(&mut self, user: UserId) -> Option<Stay> {
         let at = self.stays.binary_search_by_key(&user, |stay| stay.user).ok()?;
         let stay = self.stays.remove(at);
-        self.receivers = self.stays.iter().map(|stay| stay.user).collect();
+        self.moved.push(Moved::Out(user));
+        self.refresh();
         Some(stay)
     }
 
@@ -107,10 +159,11 @@ impl Room {
             .map(|stay| stay.user)
     }
 
-    /// The members as clients see them.
+    /// The members as clients see them, the first of many.
     pub(super) fn members(&self) -> Vec<api::Member> {
         self.stays
             .iter()
+            .take(ROOM_GET_MEMBERS_MAX)
             .map(|stay| api::Member {
                 user: stay.user,
                 role: stay.role,

@@ -60,6 +60,7 @@ impl Model {
             }
         }
         loaded.users = (0..USERS).map(user).collect();
+        loaded.members_max = 256;
         let writes: Vec<Result<Write, ErrorBody>> = writes.into_iter().map(Ok).collect();
         let Plan {
             planned,
@@ -176,7 +177,7 @@ fn seen_by(outcome: &Outcome) -> Vec<UserId> {
     outcome
         .deliveries
         .iter()
-        .flat_map(|delivery| delivery.users.iter().copied())
+        .flat_map(|delivery| super::large::users_of(&delivery.audience))
         .collect()
 }
 
@@ -428,6 +429,7 @@ fn rooms_do_not_grow_beyond_their_bound() {
     let mut loaded = Loaded::default();
     loaded.heads.insert(room(1), Head::default());
     loaded.users = (0..400).map(user).collect();
+    loaded.members_max = 256;
     let writes: Vec<_> = writes.into_iter().map(Ok).collect();
     let plan = plan(&writes, loaded, 1);
     let Planned::Done(outcome) = &plan.planned[1] else {

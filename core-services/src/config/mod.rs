@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
-use hub_protocol::limits::{ACCESS_TOKEN_S, UPLINK_ENVELOPES_MAX};
+use hub_protocol::limits::{ACCESS_TOKEN_S, ROOM_MEMBERS_MAX, UPLINK_ENVELOPES_MAX};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -167,6 +167,8 @@ pub struct Config {
     pub outbox: OutboxConfig,
     /// How pushes are sent.
     pub push: PushOptions,
+    /// Members that a room takes.
+    pub room_members_max: usize,
 }
 
 /// Reads all sources, without checking values.
@@ -297,6 +299,11 @@ impl TryFrom<Raw> for Config {
             },
             node_entries_max: number("delivery.node_entries_max", raw.delivery.node_entries_max)?,
             directory_reuse: Duration::from_millis(reuse),
+            room_members_max: size(
+                "chat.room_members_max",
+                raw.chat.room_members_max,
+                ROOM_MEMBERS_MAX as u64,
+            )?,
             auth: AuthConfig {
                 argon2_memory_kib: number("auth.argon2_memory_kib", raw.auth.argon2_memory_kib)?,
                 argon2_passes: number("auth.argon2_passes", raw.auth.argon2_passes)?,

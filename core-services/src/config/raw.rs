@@ -20,6 +20,7 @@ pub struct Raw {
     pub(super) auth: Auth,
     pub(super) outbox: Outbox,
     pub(super) push: Push,
+    pub(super) chat: Chat,
 }
 
 #[derive(Clone, Deserialize)]
@@ -102,6 +103,12 @@ pub(super) struct Push {
     pub(super) queue_max: u64,
     pub(super) requests_max: u64,
     pub(super) allow_loopback: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Chat {
+    pub(super) room_members_max: u64,
 }
 
 impl std::fmt::Debug for Postgres {
@@ -214,6 +221,10 @@ impl Raw {
                 ("requests_max", push.requests_max.to_string()),
                 ("allow_loopback", push.allow_loopback.to_string()),
             ],
+        );
+        section(
+            "chat",
+            &[("room_members_max", self.chat.room_members_max.to_string())],
         );
         out.truncate(out.trim_end().len());
         out.push('\n');

@@ -45,11 +45,30 @@ impl Directory {
         }
     }
 
-    /// The addresses of these users now. Each user is asked for once.
+    /// The addresses of these users. Each user is asked for once.
     pub(super) async fn find(
         &self,
         redis: &mut MultiplexedConnection,
         users: &[UserId],
+    ) -> RedisResult<Addresses> {
+        self.look_up(redis, users, self.reuse).await
+    }
+
+    /// The addresses of these users as they are after the call began.
+    pub(super) async fn find_fresh(
+        &self,
+        redis: &mut MultiplexedConnection,
+        users: &[UserId],
+    ) -> RedisResult<Addresses> {
+        // Entries of this very moment were asked for after the commit, too.
+        self.look_up(redis, users, Duration::ZERO).await
+    }
+
+    async fn look_up(
+        &self,
+        redis: &mut MultiplexedConnection,
+        users: &[UserId],
+        reuse: Duration,
     ) -> RedisResult<Addresses> {
         let began = Instant::now();
         let mut found = Addresses::with_capacity(users.len());
@@ -58,7 +77,7 @@ impl Directory {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             for user in users {
                 match seen.get(user) {
-                    Some((at, addresses)) if began.saturating_duration_since(*at) <= self.reuse => {
+                    Some((at, addresses)) if began.saturating_duration_since(*at) <= reuse => {
                         found.insert(*user, Arc::clone(addresses));
                     }
                     _ => missing.push(*user),

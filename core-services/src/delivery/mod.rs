@@ -3,11 +3,13 @@
 //! | module | holds |
 //! |---|---|
 //! | `directory` | the addresses of users |
+//! | `attached` | the shards that take the events of large rooms |
 //! | [`outbox`] | outcomes into batches; pure |
 //!
 //! Invariant: [`Deliverer::flush`] succeeds only when each node's stream has confirmed its batches, was void, or had
 //! its loss counted. After an error the caller starts again at its entries: what was sent is sent twice.
 
+mod attached;
 mod directory;
 pub mod outbox;
 
@@ -22,7 +24,8 @@ use redis::{RedisResult, Value};
 
 use crate::backbone::scripts;
 use crate::metric::float;
-use crate::service::Delivery;
+use crate::service::{Delivery, Notice};
+use attached::Attached;
 use directory::Directory;
 pub use outbox::{Answer, Told};
 
@@ -36,6 +39,8 @@ pub struct Flush {
     pub answers: Vec<Answer>,
     /// Events.
     pub deliveries: Vec<Delivery>,
+    /// What the edges have to know about large rooms.
+    pub notices: Vec<Notice>,
     /// Logins that ended.
     pub revoked: Vec<LoginId>,
 }
@@ -43,7 +48,10 @@ pub struct Flush {
 impl Flush {
     /// True if there is nothing to send.
     pub fn is_empty(&self) -> bool {
-        self.answers.is_empty() && self.deliveries.is_empty() && self.revoked.is_empty()
+        self.answers.is_empty()
+            && self.deliveries.is_empty()
+            && self.notices.is_empty()
+            && self.revoked.is_empty()
     }
 }
 
@@ -76,12 +84,18 @@ impl Deliverer {
         let redis = &mut redis;
         // First: a node must not serve a login any more when its owner hears that it ended.
         revoke(redis, &flush.revoked, now_ms).await?;
+        let attached = Attached::read(redis, &outbox::large_rooms(&flush)).await?;
+        // A session that asked for its large rooms before this one became large must hear of it now: nothing that
+        // was read before the commit will do.
+        let now_large = outbox::now_large(&flush.notices);
+        let mut addresses = self.directory.find_fresh(redis, &now_large).await?;
         let users = outbox::receivers(&flush.deliveries);
-        let addresses = self.directory.find(redis, &users).await?;
-        let batches = outbox::write(&flush.answers, &flush.deliveries, &addresses);
+        addresses.extend(self.directory.find(redis, &users).await?);
+        let batches = outbox::write(&flush, &addresses, &attached);
         let gone = self.append(redis, &batches.durable).await?;
         if !gone.is_empty() {
             self.directory.forget(redis, &addresses, &gone).await?;
+            attached.forget(redis, &gone).await?;
         }
         publish(redis, &batches.ephemeral).await
     }

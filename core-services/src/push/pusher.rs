@@ -33,7 +33,7 @@ use super::vapid::VapidKey;
 use crate::backbone::{Link, redis_time_ms};
 use crate::call::{json, now_us};
 use crate::presence::{is_active, read_fields};
-use crate::service::{Delivery, Outcome};
+use crate::service::{Audience, Delivery, Outcome};
 use crate::store::{Store, StoreError};
 
 /// Characters of a message that a push shows.
@@ -185,8 +185,12 @@ impl Pusher {
             none.get(user)
                 .is_some_and(|at| now.saturating_duration_since(*at) < reuse)
         };
+        // Large rooms push nothing: their deliveries name nodes and not users.
+        let Audience::Users(users) = &delivery.audience else {
+            return;
+        };
         // Most deliveries end here: nobody has a device to push to.
-        if delivery.seq.is_some() && delivery.users.iter().all(has_none) {
+        if delivery.seq.is_some() && users.iter().all(has_none) {
             return;
         }
         let Ok(told) = serde_json::from_slice::<Told<'_>>(&delivery.body) else {
@@ -209,8 +213,7 @@ impl Pusher {
             sender: said.sender,
             text: said.text.chars().take(TEXT_CHARS_MAX).collect(),
         };
-        for user in delivery
-            .users
+        for user in users
             .iter()
             .filter(|user| **user != said.sender && !has_none(user))
         {

@@ -8,9 +8,11 @@
 //! | `words` | how users are found by words |
 //! | `sync` | what changed since a cursor |
 //! | `cursor` | the text of a cursor |
+//! | `large` | the large rooms of a user, for the edge |
 
 mod command;
 mod cursor;
+mod large;
 mod lists;
 mod store;
 mod sync;
@@ -33,7 +35,7 @@ use tokio_postgres::Row;
 use crate::call::{json, now_us, params, refuse};
 use crate::presence::{Moment, Presence};
 use crate::push::{self, Endpoints};
-use crate::service::{Call, Delivery, Handler, Outcome, WorkError};
+use crate::service::{Audience, Call, Delivery, Handler, Outcome, WorkError};
 use crate::store::{Meta, Store, StoreError};
 use store::{Effect, Written, profile, read_profile};
 
@@ -124,6 +126,7 @@ impl Profiles {
         Outcome {
             reply: None,
             deliveries: Vec::new(),
+            notices: Vec::new(),
             revoked: Vec::new(),
         }
     }
@@ -230,7 +233,7 @@ fn updated(user: Profile, told: Vec<UserId>) -> Delivery {
     Delivery {
         room: RoomId::NIL,
         seq: None,
-        users: Arc::from(told),
+        audience: Audience::Users(Arc::from(told)),
         body: json(&event),
     }
 }
@@ -297,6 +300,7 @@ impl Handler for Profiles {
             Method::PushList => outcome(self.push_list(call).await?),
             Method::RoomList => outcome(self.rooms(call).await?),
             Method::Sync => outcome(self.sync(call).await?),
+            Method::RoomLarge => outcome(large::rooms(&self.store, call).await?),
             _ => Outcome::refused(refuse(ErrorCode::BadRequest, "not a method of the user service")),
         })
     }

@@ -92,6 +92,7 @@ pub(super) fn collect(
     now: u32,
 ) {
     flush.deliveries.extend(outcome.deliveries);
+    flush.notices.extend(outcome.notices);
     flush.revoked.extend(outcome.revoked);
     if let Some(reply) = outcome.reply {
         flush.answers.extend(answer(header, reply, sealer, now));

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hub_protocol::batch::{DownlinkBatch, EntryKind, EnvelopeHeader, UplinkWriter};
+use hub_protocol::batch::{DownlinkBatch, EntryKind, EnvelopeHeader, Target, UplinkWriter};
 use hub_protocol::partition::{Partitions, of_room, of_user};
 use hub_protocol::seal::Sealer;
 use hub_protocol::{Address, LoginId, Method, NodeId, RoomId, Route, SessionId, UserId, keys};
@@ -57,6 +57,8 @@ pub struct Edge {
     cursor: String,
     pub replies: HashMap<u64, Value>,
     pub events: Vec<Arrived>,
+    /// Everything durable but answers, in the order of the stream.
+    pub told: Vec<(EntryKind, Vec<Target>)>,
 }
 
 impl Edge {
@@ -82,6 +84,7 @@ impl Edge {
             cursor: "0".to_owned(),
             replies,
             events,
+            told: Vec::new(),
         }
     }
 
@@ -191,6 +194,19 @@ impl Edge {
         }
     }
 
+    /// Asks Redis until a condition holds.
+    pub async fn until_redis(
+        &mut self,
+        what: &str,
+        mut holds: impl AsyncFnMut(&mut MultiplexedConnection) -> bool,
+    ) {
+        let began = Instant::now();
+        while !holds(&mut self.redis).await {
+            assert!(began.elapsed() < PATIENCE, "not: {what}");
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Reads what is in the node's stream, waiting a moment for more.
     pub async fn read(&mut self) {
         let mut command = cmd("XREAD");
@@ -222,6 +238,12 @@ impl Edge {
         let batch = DownlinkBatch::parse(batch).expect("a batch of ours");
         assert_eq!(batch.node(), self.node);
         for entry in batch.iter() {
+            if !matches!(entry.kind, EntryKind::Reply(_) | EntryKind::Ephemeral { .. }) {
+                self.told.push((entry.kind, entry.targets.to_vec()));
+            }
+            if entry.body.is_empty() {
+                continue;
+            }
             let text: Value = serde_json::from_slice(entry.body).expect("JSON text");
             match entry.kind {
                 EntryKind::Reply(reply) => {
@@ -237,8 +259,26 @@ impl Edge {
                         });
                     }
                 }
+                EntryKind::RoomEvent { .. } => {}
+                kind => panic!("{kind:?} has no text"),
             }
         }
+    }
+
+    /// Enters a shard of this node among those that take a room's events.
+    pub async fn enter(&mut self, room: RoomId, shard: u16) {
+        let address = Address {
+            node: self.node,
+            shard,
+            slot: 0,
+            generation: 1,
+        };
+        let _: u8 = cmd("SADD")
+            .arg(keys::big_room(room))
+            .arg(address.to_string())
+            .query_async(&mut self.redis)
+            .await
+            .unwrap();
     }
 
     /// The seqs of a room's events in the order in which they arrived at a connection.
@@ -283,7 +323,12 @@ pub fn chat(db: &Database, redis: &Redis) -> Running {
 
 /// The same, with its own bound for node streams.
 pub fn chat_with(db: &Database, redis: &Redis, node_entries_max: u32) -> Running {
-    start(Chat::new(db.store.clone(), &db.meta), db, redis, node_entries_max)
+    start(
+        Chat::new(db.store.clone(), &db.meta, 100_000),
+        db,
+        redis,
+        node_entries_max,
+    )
 }
 
 /// Starts a worker of any service.

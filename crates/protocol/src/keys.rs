@@ -85,7 +85,7 @@ pub fn watched(address: Address) -> String {
     format!("hub:watched:{{{address}}}")
 }
 
-/// Nodes with attached members of a large room.
+/// Set: shards of nodes that take the events of a large room, each as the address of a life of its (slot 0).
 pub fn big_room(room: RoomId) -> String {
     format!("hub:big:{{{room}}}")
 }

@@ -27,8 +27,23 @@ pub const CODE_TRIES_MAX: i16 = 5;
 pub const ROOM_NAME_BYTES_MAX: usize = 128;
 /// An access token, bytes, before it is parsed.
 pub const TOKEN_BYTES_MAX: usize = 4096;
-/// Members of a room whose events are addressed to each member.
-pub const ROOM_MEMBERS_MAX: usize = 256;
+/// Users of one `room.create`, the caller among them.
+pub const ROOM_FIRST_MEMBERS_MAX: usize = 256;
+/// Members of a room, whatever the configuration says: a service keeps them in memory while it works on the room.
+pub const ROOM_MEMBERS_MAX: usize = 1_000_000;
+/// A room with more members is large: one copy of an event per node, not one address per member.
+pub const ROOM_LARGE_ABOVE: usize = 256;
+/// A large room with fewer members is large no longer. Well below [`ROOM_LARGE_ABOVE`], so that a room does not
+/// change back and forth with every member.
+pub const ROOM_LARGE_BELOW: usize = 192;
+/// Members in one `room.get`; there are pages of them for more.
+pub const ROOM_GET_MEMBERS_MAX: usize = 256;
+/// Large rooms in one answer to `room.large`.
+pub const LARGE_ROOMS_PAGE: u32 = 512;
+/// Large rooms that one session attaches to; what happens in others it hears by `sync`.
+pub const LARGE_ROOMS_MAX: usize = 2_048;
+/// Rooms in one `session.look`.
+pub const LOOK_ROOMS_MAX: usize = 16;
 /// Ids in one `user.get`.
 pub const USER_GET_MAX: usize = 200;
 /// A display name or an alias, UTF-8 bytes.
@@ -118,7 +133,11 @@ pub const LEASE_RENEW_MS: u64 = 1_000;
 const _: () = {
     // An envelope or entry of the largest size still fits into an empty batch, with room for its header.
     assert!(MESSAGE_BYTES_MAX + 1024 <= UPLINK_BYTES_MAX);
-    assert!(RESULT_BYTES_MAX + ROOM_MEMBERS_MAX * 64 <= DOWNLINK_BYTES_MAX);
+    assert!(RESULT_BYTES_MAX + ROOM_LARGE_ABOVE * 64 <= DOWNLINK_BYTES_MAX);
+    // Whoever makes a room makes one that is not large, and changes of one member do not flip it twice.
+    assert!(ROOM_FIRST_MEMBERS_MAX <= ROOM_LARGE_ABOVE && ROOM_LARGE_BELOW < ROOM_LARGE_ABOVE);
+    // The members of `room.get` and the rooms of `room.large` fit into a result.
+    assert!(ROOM_GET_MEMBERS_MAX * 128 <= RESULT_BYTES_MAX);
     // A text that is all escapes (`\u0000` is refused, `\"` doubles) still fits into a message and a result.
     assert!(TEXT_BYTES_MAX * 2 + 1024 <= MESSAGE_BYTES_MAX);
     assert!(TEXT_BYTES_MAX * 6 + 1024 <= RESULT_BYTES_MAX);

@@ -250,6 +250,8 @@ methods! {
     SessionOpen = 64, "session.open", Auth, Edge, Write, Session;
     /// Renews the token of an open session.
     SessionRefresh = 65, "session.refresh", Auth, Edge, Write, Session;
+    /// Names the large rooms whose events this connection wants one by one.
+    SessionLook = 66, "session.look", Auth, Edge, Write, Session;
 
     /// Who reacted to a message.
     MessageReactions = 96, "message.reactions", Chat, Room, Read, Session;
@@ -260,10 +262,6 @@ methods! {
 
     /// The large rooms of a user.
     RoomLarge = 112, "room.large", User, User, Read, Internal;
-    /// Asks for a place to upload a file to.
-    AttachmentCreate = 113, "attachment.create", User, User, Write, Session;
-    /// Where a file is to be had.
-    AttachmentGet = 114, "attachment.get", User, User, Read, Session;
     /// Has pushes sent to a device (Web Push).
     PushSubscribe = 115, "push.subscribe", User, User, Write, Session;
     /// Ends the pushes to a device.

@@ -42,6 +42,28 @@ fn kind() -> impl Strategy<Value = EntryKind> {
         any::<[u8; 16]>().prop_map(|room| EntryKind::Ephemeral {
             room: RoomId::from_bytes(room)
         }),
+        (any::<[u8; 16]>(), any::<u64>()).prop_map(|(room, seq)| EntryKind::RoomEvent {
+            room: RoomId::from_bytes(room),
+            seq
+        }),
+        (any::<[u8; 16]>(), any::<u64>(), any::<u64>(), any::<bool>()).prop_map(
+            |(room, head, nonce, is_large)| EntryKind::Attached {
+                room: RoomId::from_bytes(room),
+                head,
+                nonce,
+                is_large
+            }
+        ),
+        any::<[u8; 16]>().prop_map(|room| EntryKind::Detach {
+            room: RoomId::from_bytes(room)
+        }),
+        any::<[u8; 16]>().prop_map(|room| EntryKind::Large {
+            room: RoomId::from_bytes(room)
+        }),
+        (any::<[u8; 16]>(), any::<u64>()).prop_map(|(room, seq)| EntryKind::Small {
+            room: RoomId::from_bytes(room),
+            seq
+        }),
     ]
 }
 
@@ -133,8 +155,8 @@ proptest! {
     fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..400)) {
         walk(&bytes);
         // The same behind a header that passes, so that the items are reached.
-        for direction in [1, 2] {
-            let mut dressed = b"HUB\n\x01\x00".to_vec();
+        for (direction, version) in [(1, 1), (2, 1), (2, 2)] {
+            let mut dressed = vec![b'H', b'U', b'B', b'\n', version, 0];
             dressed.extend_from_slice(&[direction, 0]);
             dressed.extend_from_slice(&1_u32.to_le_bytes());
             dressed.extend_from_slice(&u32::try_from(24 + bytes.len()).expect("small").to_le_bytes());

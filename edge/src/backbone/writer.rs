@@ -90,7 +90,16 @@ impl Writer {
                     was_missing: number(answer.first()) == 1,
                     sweep,
                 },
-                ToBackbone::Unregister { .. } | ToBackbone::Drained => continue,
+                ToBackbone::EnterRoom { room, address, sweep } if sweep && number(answer.first()) == 1 => {
+                    ToShard::RoomEntered {
+                        room,
+                        life: address.generation,
+                    }
+                }
+                ToBackbone::EnterRoom { .. }
+                | ToBackbone::LeaveRoom { .. }
+                | ToBackbone::Unregister { .. }
+                | ToBackbone::Drained => continue,
             };
             if let (Some(end), Some(woken)) = (state.ends.get(shard), woken.get_mut(shard)) {
                 end.notice(notice);
@@ -137,6 +146,16 @@ fn add(pipeline: &mut Pipeline, item: &ToBackbone) {
         ToBackbone::Unregister { user, address } => {
             let key = keys::directory(*user);
             pipeline.cmd("HDEL").arg(&key).arg(address.to_string());
+            pipeline.cmd("EXISTS").arg(&key);
+        }
+        ToBackbone::EnterRoom { room, address, .. } => {
+            let key = keys::big_room(*room);
+            pipeline.cmd("SADD").arg(&key).arg(address.to_string());
+            pipeline.cmd("EXPIRE").arg(&key).arg(DIRECTORY_TTL_S);
+        }
+        ToBackbone::LeaveRoom { room, address } => {
+            let key = keys::big_room(*room);
+            pipeline.cmd("SREM").arg(&key).arg(address.to_string());
             pipeline.cmd("EXISTS").arg(&key);
         }
         ToBackbone::Drained => {

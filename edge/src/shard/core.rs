@@ -173,6 +173,7 @@ impl Core {
             self.world.on_due(id, now);
         }
         self.world.advance_drain(now);
+        self.world.advance_rooms(now);
         self.send_all(now)?;
         self.world.collect_uplink();
         self.mailbox.send(&mut self.world.to_backbone);
@@ -334,6 +335,9 @@ impl Core {
         counters.uplink_pending_bytes = uplink.map_or(0, Uplink::pending_bytes) as u64;
         let oldest = uplink.and_then(Uplink::oldest);
         counters.uplink_oldest_us = oldest.map_or(0, |oldest| micros(now.at - oldest));
+        let (rooms, attachments) = self.world.rooms.count();
+        counters.large_rooms = rooms as u64;
+        counters.room_attachments = attachments as u64;
         counters.draining = u64::from(self.world.drain.is_some());
         self.meter.fill(counters, now);
         self.shared.publish(counters);

@@ -9,6 +9,7 @@ use hub_protocol::{CloseCode, ErrorCode, LoginId, Method, NodeId};
 use hub_ring::ConnectionId;
 
 use super::Now;
+use super::attach::is_own;
 use super::call::{Answer, Call};
 use super::fanout::Text;
 use super::meter::micros;
@@ -32,6 +33,18 @@ impl World {
             EntryKind::Reply(reply) => return self.on_reply(reply, entry, now),
             EntryKind::Event { room, seq } => Class::Event { room, seq },
             EntryKind::Ephemeral { .. } => Class::Ephemeral,
+            // A batch comes to every shard that has a target in it; this entry is for others.
+            _ if self.own_targets(entry).is_empty() => return,
+            EntryKind::RoomEvent { room, seq } => return self.on_room_event(room, seq, entry.body, now),
+            EntryKind::Attached {
+                room,
+                head,
+                nonce,
+                is_large,
+            } => return self.on_attached((room, head), (nonce, is_large), entry, now),
+            EntryKind::Detach { room } => return self.on_detach(room, entry),
+            EntryKind::Large { room } => return self.on_large(room, entry),
+            EntryKind::Small { room, seq } => return self.on_small(room, seq, now),
         };
         // Encoded for the first receiver that is there, shared by the others.
         let mut text = Text::new(entry.body);
@@ -58,7 +71,7 @@ impl World {
     }
 
     /// The targets of this shard; they are ordered by shard.
-    fn own_targets<'a>(&self, entry: &Entry<'a>) -> &'a [Target] {
+    pub(super) fn own_targets<'a>(&self, entry: &Entry<'a>) -> &'a [Target] {
         let index = self.settings.index;
         let start = entry.targets.partition_point(|target| target.shard() < index);
         let rest = entry.targets.get(start..).unwrap_or_default();
@@ -72,6 +85,13 @@ impl World {
                 slot: target.slot(),
                 generation: target.generation(),
             };
+            if is_own(&reply) {
+                let is_his = |connection: &mut Connection| connection.user == target.user();
+                if self.table.find(id).is_some_and(is_his) {
+                    self.on_own_reply(id, reply, entry.body, now);
+                }
+                continue;
+            }
             let of_call;
             let methods: &[Method] = match self.table.find_row(id) {
                 Some(Row::Call(call)) if call.user == target.user() && call.request == reply.request => {
@@ -158,6 +178,11 @@ impl World {
             } => {
                 self.on_registered(ConnectionId { slot, generation }, was_missing, sweep, now);
             }
+            ToShard::RoomEntered { room, life } => {
+                for id in self.rooms.on_missing(room, life) {
+                    self.on_lost_seat(room, id);
+                }
+            }
             ToShard::Node(node) => self.on_node(node, now),
             ToShard::SyncAll => self.sync_all(now),
             ToShard::Revoked(login) => self.on_revoked(login, now),
@@ -192,6 +217,7 @@ impl World {
                 self.counters.sessions += 1;
                 self.tell_presence(id, Moment::Open, now);
                 self.answer_opened(id, request, now);
+                self.ask_large(id);
             }
             // Registered again under another name of the node, or found missing: deliveries may have been lost.
             State::Open if !sweep || was_missing => self.sync_one(id, now),
@@ -202,6 +228,7 @@ impl World {
     /// The node has a (new) name: every session is registered under it.
     fn on_node(&mut self, node: NodeId, now: Now) {
         self.node = Some(node);
+        self.forget_rooms();
         match (&mut self.uplink, self.partitions) {
             (Some(uplink), _) => uplink.rename(node),
             (None, Some(partitions)) => {

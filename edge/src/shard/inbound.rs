@@ -221,6 +221,7 @@ impl World {
                 ErrorBody::new(ErrorCode::Unauthenticated, "open a session first: session.open")
             }
             (Method::SessionRefresh, State::Open) => return self.on_session_refresh(id, request, text, now),
+            (Method::SessionLook, State::Open) => return self.on_session_look(id, request.id, text, now),
             (method, State::Open) if method.is_http_only() => {
                 ErrorBody::new(ErrorCode::BadRequest, "this method is called by POST /v1/rpc")
             }

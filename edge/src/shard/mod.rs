@@ -9,6 +9,7 @@
 //! | `world` | what a shard knows: table, uplink, counters; queues frames, opens and closes |
 //! | `inbound` | bytes of clients → requests, echo, control frames |
 //! | `downlink` | the backbone's items → frames and answers |
+//! | `rooms`, `attach` | who takes the events of large rooms; pure, and with calls and frames |
 //! | `fanout` | a frame is encoded once for all its receivers |
 //! | `tls` | ciphertext of a connection on the ring |
 //! | `timers`, `drain` | deadlines, pings, sweeps; the orderly end |
@@ -16,6 +17,7 @@
 //! | `memory` | who goes when the process is above its memory ceiling |
 //! | `table`, `call` | rows |
 
+mod attach;
 #[cfg(test)]
 mod budget;
 mod call;
@@ -27,6 +29,7 @@ mod inbound;
 mod memory;
 mod meter;
 mod presence;
+mod rooms;
 mod table;
 mod timers;
 mod tls;

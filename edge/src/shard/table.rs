@@ -81,6 +81,8 @@ pub(super) struct Connection {
     /// The kernel took no more; waits for a writable notice.
     pub(super) is_blocked: bool,
     pub(super) is_touched: bool,
+    /// Has said which large rooms it looks at.
+    pub(super) is_choosy: bool,
     /// The largest window that the peer can inflate, bits; 0 without permessage-deflate.
     pub(super) window_bits: u8,
     /// Nil until a session is opening.
@@ -118,6 +120,7 @@ impl Connection {
             is_ended: false,
             is_blocked: false,
             is_touched: false,
+            is_choosy: false,
             window_bits: 0,
             user: UserId::NIL,
             login: LoginId::NIL,

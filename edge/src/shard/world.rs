@@ -15,9 +15,11 @@ use hub_ws::frame::{self, Header, Opcode};
 use hub_ws::{Action, Deflater, Event as CloseEvent, Inflater};
 use uuid::Uuid;
 
+use super::attach::Wishes;
 use super::call::failure;
 use super::drain::Drain;
 use super::fanout::Text;
+use super::rooms::Rooms;
 use super::table::{Ending, State, Table};
 use super::tls::Scratch;
 use super::{Now, ShardSettings};
@@ -63,6 +65,9 @@ pub(super) struct World {
     pub(super) is_backbone_up: bool,
     /// Exists once the node has its name and the partitions are known.
     pub(super) uplink: Option<Uplink>,
+    /// Who takes the events of large rooms.
+    pub(super) rooms: Rooms,
+    pub(super) wishes: Wishes,
     /// Logins that were revoked, and when.
     pub(super) revoked: HashMap<LoginId, u64>,
     pub(super) verifier: Arc<Verifier>,
@@ -99,6 +104,8 @@ impl World {
             epoch: String::new(),
             is_backbone_up: false,
             uplink: None,
+            rooms: Rooms::default(),
+            wishes: Wishes::default(),
             revoked: HashMap::new(),
             verifier,
             sealer,
@@ -178,14 +185,7 @@ impl World {
     }
 
     fn push_bump(&mut self, id: ConnectionId, room: RoomId, seq: u64) {
-        let event = Event {
-            event: BUMP.to_owned(),
-            room: Some(room),
-            seq: Some(seq),
-            data: Empty {},
-        };
-        let text = serde_json::to_vec(&event).expect("plain texts and numbers");
-        let piece = self.encode(&text);
+        let piece = self.encode(&bump_text(room, seq));
         if let Some(connection) = self.table.find(id) {
             connection.outbound.push(&piece);
             self.touch(id);
@@ -317,12 +317,16 @@ impl World {
             return;
         };
         let user = std::mem::replace(&mut connection.user, UserId::NIL);
+        let is_choosy = std::mem::take(&mut connection.is_choosy);
         match connection.state {
             State::Echo | State::Waiting => return,
             State::Opening { .. } => {}
             State::Open => self.counters.sessions -= 1,
         }
         connection.state = State::Waiting;
+        if is_choosy {
+            self.forget_look(id);
+        }
         self.to_backbone
             .push_back(ToBackbone::Unregister { user, address });
     }
@@ -379,11 +383,12 @@ impl World {
         self.queue_text(id, &text, Class::Reply, now);
     }
 
-    /// Every session is told to sync.
+    /// Every session is told to sync, and attaches anew.
     pub(super) fn sync_all(&mut self, now: Now) {
         let text = sync_text(SYNC_SPREAD_MS);
         let piece = self.encode(&text);
         let ids: Vec<_> = self.table.ids().collect();
+        self.ask_all(&ids);
         for id in ids {
             if self
                 .table
@@ -399,6 +404,7 @@ impl World {
     /// One session is told to sync.
     pub(super) fn sync_one(&mut self, id: ConnectionId, now: Now) {
         self.counters.syncs += 1;
+        self.ask_large(id);
         self.queue_text(id, &sync_text(SYNC_SPREAD_MS), Class::Reply, now);
     }
 
@@ -418,6 +424,17 @@ impl World {
             self.to_backbone.push_back(item);
         });
     }
+}
+
+/// The event that says how far a room is.
+pub(super) fn bump_text(room: RoomId, seq: u64) -> Vec<u8> {
+    let event = Event {
+        event: BUMP.to_owned(),
+        room: Some(room),
+        seq: Some(seq),
+        data: Empty {},
+    };
+    serde_json::to_vec(&event).expect("plain texts and numbers")
 }
 
 fn sync_text(spread_ms: u32) -> Vec<u8> {

@@ -7,9 +7,9 @@ mod tests;
 
 use aws_lc_rs::hmac;
 use hub_protocol::api::message::{Read, Send};
-use hub_protocol::api::room::{Add, Create, JoinLeave, Remove};
+use hub_protocol::api::room::{Add, Attach, Create, JoinLeave, Remove};
 use hub_protocol::error::ErrorBody;
-use hub_protocol::{ErrorCode, Method, Op, RoomId, UserId};
+use hub_protocol::{Address, ErrorCode, Method, Op, RoomId, UserId};
 use serde::Serialize;
 
 use crate::call::{params, refuse};
@@ -40,6 +40,13 @@ pub(super) enum Command {
     Send(Send),
     /// Move the own read mark.
     Read(Read),
+    /// Attach a connection to the large room.
+    Attach {
+        /// The connection.
+        address: Address,
+        /// Names the call.
+        nonce: u64,
+    },
 }
 
 /// A command with who asks, where, and under which name.
@@ -120,6 +127,15 @@ pub(super) fn parse(call: &Call, key: &hmac::Key) -> Result<Write, ErrorBody> {
             room,
             actor,
             command: Command::Read(params(call)?),
+            op: None,
+        }),
+        Method::RoomAttach => Ok(Write {
+            room,
+            actor,
+            command: Command::Attach {
+                address: call.header.address,
+                nonce: params::<Attach>(call)?.nonce,
+            },
             op: None,
         }),
         _ => Err(refuse(

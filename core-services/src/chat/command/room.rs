@@ -2,7 +2,7 @@
 
 use hub_protocol::api::room::{Create, RoomKind, direct_room};
 use hub_protocol::error::ErrorBody;
-use hub_protocol::limits::{ROOM_MEMBERS_MAX, ROOM_NAME_BYTES_MAX};
+use hub_protocol::limits::{ROOM_FIRST_MEMBERS_MAX, ROOM_NAME_BYTES_MAX};
 use hub_protocol::{ErrorCode, RoomId, UserId};
 
 use crate::call::refuse;
@@ -18,8 +18,11 @@ pub(super) fn check_create(params: &Create, room: RoomId, actor: UserId) -> Resu
     if params.name.chars().any(char::is_control) {
         return bad("the name holds a control character");
     }
-    if params.members.len() > ROOM_MEMBERS_MAX {
-        return Err(refuse(ErrorCode::TooLarge, "a room has at most 256 members"));
+    if params.members.len() > ROOM_FIRST_MEMBERS_MAX {
+        return Err(refuse(
+            ErrorCode::TooLarge,
+            "a room begins with at most 256 members",
+        ));
     }
     match params.kind {
         RoomKind::Direct => {
@@ -42,8 +45,11 @@ pub(super) fn check_create(params: &Create, room: RoomId, actor: UserId) -> Resu
                 return bad("the id is one of a direct room");
             }
             let others = initial_members(params, actor).len();
-            if others > ROOM_MEMBERS_MAX {
-                return Err(refuse(ErrorCode::TooLarge, "a room has at most 256 members"));
+            if others > ROOM_FIRST_MEMBERS_MAX {
+                return Err(refuse(
+                    ErrorCode::TooLarge,
+                    "a room begins with at most 256 members",
+                ));
             }
         }
     }

@@ -17,7 +17,7 @@ use hub_protocol::{ErrorCode, Op, RoomId, UserId};
 use super::command::{Command, Hash, Write};
 use super::log::LogEvent;
 use super::room::{Head, Room};
-use super::rules;
+use super::rules::{self, Change};
 use crate::call::refuse;
 use crate::mutants::Mutant;
 use crate::service::Outcome;
@@ -52,6 +52,8 @@ pub(super) struct Loaded {
     pub(super) known: HashMap<OpKey, Known>,
     /// Accounts that exist, of those that are named in the calls.
     pub(super) users: HashSet<UserId>,
+    /// Members that a room takes.
+    pub(super) members_max: usize,
 }
 
 /// A row of `members`, as it is to be.
@@ -73,6 +75,15 @@ pub(super) struct AppliedRow {
     pub(super) op: Op,
     pub(super) hash: Hash,
     pub(super) result: String,
+}
+
+/// What a row of `rooms` says about its size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct LargeRow {
+    pub(super) room: RoomId,
+    pub(super) is_large: bool,
+    pub(super) seq: i64,
+    pub(super) op: Op,
 }
 
 /// The answer to one call, as far as it is known before the rows are written.
@@ -98,6 +109,8 @@ pub(super) struct Plan {
     /// Heads that changed, by room.
     pub(super) heads: Vec<(RoomId, Head)>,
     pub(super) members: Vec<MemberRow>,
+    /// Rooms that became large, or are so no longer.
+    pub(super) large: Vec<LargeRow>,
     /// Wanted read marks, by room and user.
     pub(super) marks: Vec<(RoomId, UserId, i64)>,
     pub(super) applied: Vec<AppliedRow>,
@@ -113,6 +126,7 @@ pub(super) fn plan(writes: &[Result<Write, ErrorBody>], loaded: Loaded, now: i64
         rooms: loaded.rooms,
         known: loaded.known,
         users: loaded.users,
+        members_max: loaded.members_max,
         changed: HashSet::new(),
         member_rows: HashMap::new(),
         marks: HashMap::new(),
@@ -120,7 +134,11 @@ pub(super) fn plan(writes: &[Result<Write, ErrorBody>], loaded: Loaded, now: i64
     };
     for write in writes {
         let planned = match write {
-            Ok(write) => planner.decide(write),
+            Ok(write) => {
+                let before = planner.before(write);
+                let planned = planner.decide(write);
+                planned.map(|planned| planner.complete(write, before, planned))
+            }
             Err(refusal) => Err(refusal.clone()),
         };
         planner
@@ -131,33 +149,43 @@ pub(super) fn plan(writes: &[Result<Write, ErrorBody>], loaded: Loaded, now: i64
     planner.finish()
 }
 
-struct Planner {
+pub(super) struct Planner {
     now: i64,
-    heads: HashMap<RoomId, Head>,
-    rooms: HashMap<RoomId, Arc<Room>>,
+    pub(super) heads: HashMap<RoomId, Head>,
+    pub(super) rooms: HashMap<RoomId, Arc<Room>>,
     known: HashMap<OpKey, Known>,
     users: HashSet<UserId>,
+    members_max: usize,
     changed: HashSet<RoomId>,
     member_rows: HashMap<(RoomId, UserId, i64), MemberRow>,
     marks: HashMap<(RoomId, UserId), i64>,
-    plan: Plan,
+    pub(super) plan: Plan,
 }
 
 impl Planner {
+    /// What this call led to when it was applied before.
+    pub(super) fn find_known(&self, write: &Write) -> Option<&Known> {
+        let (op, _hash) = write.op?;
+        let event = self.known.get(&(write.room, write.actor, op));
+        // Changes that are no events are unique per actor alone, whatever the room.
+        event.or_else(|| self.known.get(&applied_key(write.actor, op)))
+    }
+
     fn decide(&mut self, write: &Write) -> Result<Planned, ErrorBody> {
-        if let Some((op, hash)) = write.op {
-            let event = self.known.get(&(write.room, write.actor, op));
-            // Changes that are no events are unique per actor alone, whatever the room.
-            if let Some(known) = event.or_else(|| self.known.get(&applied_key(write.actor, op))) {
-                if Mutant::NumberFirst.is_on()
-                    && let Some(head) = self.heads.get_mut(&write.room)
-                {
-                    // The fault: the number was taken before it was known that this is a repeat.
-                    head.seq += 1;
-                    self.changed.insert(write.room);
-                }
-                return repeat(known, hash).map(Planned::Done);
+        if let Command::Attach { address, nonce } = write.command {
+            return self.attach(write, address, nonce);
+        }
+        if let Some((_op, hash)) = write.op
+            && let Some(known) = self.find_known(write).cloned()
+        {
+            if Mutant::NumberFirst.is_on()
+                && let Some(head) = self.heads.get_mut(&write.room)
+            {
+                // The fault: the number was taken before it was known that this is a repeat.
+                head.seq += 1;
+                self.changed.insert(write.room);
             }
+            return repeat(&known, hash).map(Planned::Done);
         }
         if let Command::Create(create) = &write.command
             && !self.rooms.contains_key(&write.room)
@@ -183,6 +211,9 @@ impl Planner {
                 let change = rules::decide(&room, head.seq, write.actor, command, |user| {
                     users.contains(&user)
                 })?;
+                if matches!(change, Change::Added { .. } | Change::Joined) {
+                    rules::has_space(&room, self.members_max)?;
+                }
                 Ok(self.apply(write, head, room, change))
             }
         }

@@ -15,7 +15,7 @@ use crate::chat::command::{Command, Hash};
 use crate::chat::log::LogEvent;
 use crate::chat::room::Room;
 use crate::mutants::Mutant;
-use crate::service::{Delivery, Outcome};
+use crate::service::{Audience, Delivery, Outcome};
 
 /// The outcome of an event, new or repeated.
 pub(super) fn told(event: &LogEvent, receivers: &Arc<[UserId]>, duplicate: bool) -> Outcome {
@@ -23,12 +23,13 @@ pub(super) fn told(event: &LogEvent, receivers: &Arc<[UserId]>, duplicate: bool)
     let delivery = Delivery {
         room: event.room,
         seq: Some(event.seq.unsigned_abs()),
-        users: Arc::clone(receivers),
+        audience: Audience::Users(Arc::clone(receivers)),
         body: event.text(),
     };
     Outcome {
         reply: Some(Ok(event.result(duplicate))),
         deliveries: if silent { Vec::new() } else { vec![delivery] },
+        notices: Vec::new(),
         revoked: Vec::new(),
     }
 }
@@ -83,7 +84,7 @@ pub(in crate::chat) fn marked(
         outcome.deliveries.push(Delivery {
             room,
             seq: None,
-            users: receivers,
+            audience: Audience::Users(receivers),
             body: json(&event),
         });
     }

@@ -4,7 +4,7 @@ use hub_protocol::api::room::{Add, Remove, Role, RoomKind};
 use hub_protocol::error::ErrorBody;
 use hub_protocol::{ErrorCode, UserId};
 
-use super::{Change, has_space, member};
+use super::{Change, member};
 use crate::call::refuse;
 use crate::chat::room::{Room, Stay};
 
@@ -32,7 +32,7 @@ pub(super) fn add(
             "the user is a member with another role",
         )),
         None if !exists(add.user) => Err(refuse(ErrorCode::NotFound, "no such user")),
-        None => has_space(room).map(|()| Change::Added { user: add.user, role }),
+        None => Ok(Change::Added { user: add.user, role }),
     }
 }
 

@@ -4,7 +4,6 @@
 use hub_protocol::api::event::Kind;
 use hub_protocol::api::room::Role;
 use hub_protocol::error::ErrorBody;
-use hub_protocol::limits::ROOM_MEMBERS_MAX;
 use hub_protocol::{ErrorCode, UserId};
 
 mod member;
@@ -96,12 +95,15 @@ pub(super) fn decide(
             let seq = i64::try_from(read.seq).unwrap_or(i64::MAX).min(head_seq);
             Ok(Change::Mark { seq })
         }
+        // Decided beside the events, see `large`.
+        Command::Attach { .. } => member(room, actor).map(|_stay| Change::Already),
     }
 }
 
-fn has_space(room: &Room) -> Result<(), ErrorBody> {
-    if room.stays().len() >= ROOM_MEMBERS_MAX {
-        return Err(refuse(ErrorCode::TooLarge, "a room has at most 256 members"));
+/// Whether one more fits in.
+pub(super) fn has_space(room: &Room, members_max: usize) -> Result<(), ErrorBody> {
+    if room.stays().len() >= members_max {
+        return Err(refuse(ErrorCode::TooLarge, "the room takes no more members"));
     }
     Ok(())
 }

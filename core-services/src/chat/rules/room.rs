@@ -4,7 +4,7 @@ use hub_protocol::api::room::{Role, RoomKind};
 use hub_protocol::error::ErrorBody;
 use hub_protocol::{ErrorCode, UserId};
 
-use super::{Change, has_space, member, no_such_room};
+use super::{Change, member, no_such_room};
 use crate::call::refuse;
 use crate::chat::room::Room;
 
@@ -22,7 +22,7 @@ pub(super) fn join(room: &Room, actor: UserId) -> Result<Change, ErrorBody> {
         return Ok(Change::Already);
     }
     match room.info.kind {
-        RoomKind::Channel => has_space(room).map(|()| Change::Joined),
+        RoomKind::Channel => Ok(Change::Joined),
         RoomKind::Direct | RoomKind::Group => Err(no_such_room()),
     }
 }

@@ -63,7 +63,12 @@ fn named_users(writes: &[&Write]) -> Vec<Uuid> {
                 users.extend(create.members.iter().map(|user| user.0));
             }
             Command::Add(add) => users.push(add.user.0),
-            Command::Join | Command::Leave | Command::Remove(_) | Command::Send(_) | Command::Read(_) => {}
+            Command::Join
+            | Command::Leave
+            | Command::Remove(_)
+            | Command::Send(_)
+            | Command::Read(_)
+            | Command::Attach { .. } => {}
         }
     }
     users.sort_unstable();
@@ -132,6 +137,7 @@ pub(super) async fn save(tx: &Tx, plan: &Plan, now: i64) -> Result<Vec<(i64, boo
     // Sent together: neither reads what the other writes.
     tokio::try_join!(events::insert(tx, &plan.events), update_heads(tx, &plan.heads))?;
     members::upsert(tx, &plan.members).await?;
+    rooms::update_large(tx, &plan.large).await?;
     ops::insert_applied(tx, &plan.applied, now).await?;
     members::move_marks(tx, &plan.marks).await
 }

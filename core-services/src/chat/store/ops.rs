@@ -61,8 +61,10 @@ pub(super) async fn known(tx: &Tx, writes: &[&Write]) -> Result<HashMap<OpKey, K
 /// For each stored event everybody whose stay covers it: those it was, or should have been, delivered to.
 pub(super) async fn receivers_of(tx: &Tx, events: &[LogEvent]) -> Result<Vec<Arc<[UserId]>>, StoreError> {
     // In two parts, each with its own index: those who are members now, and those who were.
+    // Nobody is named where events go to whoever is attached.
     const SQL: &str = "WITH w AS ( \
-             SELECT * FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS w (room, seq, i)) \
+             SELECT w.* FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS w (room, seq, i) \
+             JOIN rooms r ON r.id = w.room AND NOT (r.large AND w.seq > r.switched_seq)) \
          SELECT w.i, m.user_id FROM w \
          JOIN members m ON m.room = w.room AND m.to_seq IS NULL AND m.from_seq <= w.seq \
          UNION \

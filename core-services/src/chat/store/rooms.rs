@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use hub_protocol::api::room::{self as api, Role, RoomKind};
-use hub_protocol::{RoomId, UserId};
+use hub_protocol::{Op, RoomId, UserId};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::head;
+use crate::chat::plan::LargeRow;
 use crate::chat::room::{Head, Room, Stay};
 use crate::store::{StoreError, Tx};
 
 /// Rooms with their present members.
 pub(in crate::chat) async fn rooms(tx: &Tx, ids: &[Uuid]) -> Result<HashMap<RoomId, Arc<Room>>, StoreError> {
-    const ROOMS: &str = "SELECT id, kind, name, created_by, created_at FROM rooms WHERE id = ANY($1)";
+    const ROOMS: &str = "SELECT id, kind, name, created_by, created_at, large, switched_seq, switched_op \
+         FROM rooms WHERE id = ANY($1)";
     const MEMBERS: &str =
         "SELECT room, user_id, role, from_seq FROM members WHERE room = ANY($1) AND to_seq IS NULL";
     let mut stays: HashMap<RoomId, Vec<Stay>> = HashMap::new();
@@ -33,9 +35,29 @@ pub(in crate::chat) async fn rooms(tx: &Tx, ids: &[Uuid]) -> Result<HashMap<Room
     for row in tx.query(ROOMS, &[&ids]).await? {
         let info = info(&row)?;
         let stays = stays.remove(&info.id).unwrap_or_default();
-        rooms.insert(info.id, Arc::new(Room::new(info, stays)));
+        let mut room = Room::new(info, stays);
+        room.switched_seq = row.get(6);
+        room.switched_op = row.get::<_, Option<Uuid>>(7).map(Op);
+        room.set_large(row.get(5));
+        rooms.insert(room.info.id, Arc::new(room));
     }
     Ok(rooms)
+}
+
+/// Writes which rooms became large, or are so no longer.
+pub(super) async fn update_large(tx: &Tx, large: &[LargeRow]) -> Result<(), StoreError> {
+    const SQL: &str = "UPDATE rooms r SET large = w.large, switched_seq = w.seq, switched_op = w.op \
+         FROM unnest($1::uuid[], $2::boolean[], $3::bigint[], $4::uuid[]) AS w (room, large, seq, op) \
+         WHERE r.id = w.room";
+    if large.is_empty() {
+        return Ok(());
+    }
+    let rooms: Vec<Uuid> = large.iter().map(|row| row.room.0).collect();
+    let flags: Vec<bool> = large.iter().map(|row| row.is_large).collect();
+    let seqs: Vec<i64> = large.iter().map(|row| row.seq).collect();
+    let ops: Vec<Uuid> = large.iter().map(|row| row.op.0).collect();
+    tx.execute(SQL, &[&rooms, &flags, &seqs, &ops]).await?;
+    Ok(())
 }
 
 /// Reads a room's columns in the order id, kind, name, `created_by`, `created_at`.

@@ -127,8 +127,10 @@ pub struct Created {
 pub struct Got {
     /// The room.
     pub room: Room,
-    /// Its members, by user id.
+    /// Its members, by user id: the first [`crate::limits::ROOM_GET_MEMBERS_MAX`] of them.
     pub members: Vec<Member>,
+    /// How many members it has.
+    pub member_count: u32,
     /// Its last event.
     pub seq: u64,
     /// Its number of messages.
@@ -192,6 +194,31 @@ pub struct List {
 pub struct Rooms {
     /// The caller's rooms, by id.
     pub rooms: Vec<Room>,
+    /// True if another page follows.
+    pub more: bool,
+}
+
+/// Arguments of `room.attach`, which the edge calls for a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Attach {
+    /// Names this call among those of the shard; the answer carries it.
+    pub nonce: u64,
+}
+
+/// Arguments of `room.large`, which the edge calls for a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LargeRooms {
+    /// Only rooms after this id.
+    pub after: RoomId,
+}
+
+/// Result of `room.large`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct LargeList {
+    /// Large rooms of the user by id, at most [`crate::limits::LARGE_ROOMS_PAGE`].
+    pub rooms: Vec<RoomId>,
     /// True if another page follows.
     pub more: bool,
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{SessionId, UserId};
+use crate::ids::{RoomId, SessionId, UserId};
 
 /// Arguments of `session.open` and `session.refresh`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +19,15 @@ impl fmt::Debug for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Open([redacted])")
     }
+}
+
+/// Arguments of `session.look`: they replace those of the call before.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Look {
+    /// Large rooms whose events come one by one, at most [`crate::limits::LOOK_ROOMS_MAX`]; of all other large rooms
+    /// the connection hears by one `room.bump` per room and second.
+    pub rooms: Vec<RoomId>,
 }
 
 /// Result of `session.open` and `session.refresh`.

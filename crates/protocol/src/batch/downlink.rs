@@ -3,7 +3,7 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{BatchError, Direction, begin, finish, open, size, take};
+use super::{BatchError, Direction, VERSION_MIN, begin, finish, open, size, take};
 use crate::address::Address;
 use crate::error::ErrorCode;
 use crate::ids::{NodeId, RoomId, UserId};
@@ -25,6 +25,59 @@ pub enum EntryKind {
         /// The room.
         room: RoomId,
     },
+    /// A durable event of a large room, for everybody who is attached to it. Its targets are the shards that have
+    /// such connections, each once, see [`Target::of_shard`].
+    RoomEvent {
+        /// The room.
+        room: RoomId,
+        /// The event's place.
+        seq: u64,
+    },
+    /// The answer to `room.attach`, in its place among the events of the room: the one target's call with this
+    /// nonce was decided when the room stood at `head`.
+    Attached {
+        /// The room.
+        room: RoomId,
+        /// Its last event at the decision.
+        head: u64,
+        /// The nonce of the call.
+        nonce: u64,
+        /// False: the room is not large (any more), its events are addressed to each member.
+        is_large: bool,
+    },
+    /// The user of the targets belongs to a large room no longer: his attachments there end here, and what is still
+    /// open of `room.attach` is void. Targets that are only shards (slot and generation 0) count for him too.
+    Detach {
+        /// The room.
+        room: RoomId,
+    },
+    /// The room is large from here on: its targets attach.
+    Large {
+        /// The room.
+        room: RoomId,
+    },
+    /// The room is large no longer: all attachments end here, later events are addressed to each member. Targets as
+    /// those of [`RoomEvent`](Self::RoomEvent).
+    Small {
+        /// The room.
+        room: RoomId,
+        /// Its last event so far.
+        seq: u64,
+    },
+}
+
+impl EntryKind {
+    /// The first layout that has this kind.
+    const fn version(self) -> u16 {
+        match self {
+            Self::Reply(_) | Self::Event { .. } | Self::Ephemeral { .. } => 1,
+            Self::RoomEvent { .. }
+            | Self::Attached { .. }
+            | Self::Detach { .. }
+            | Self::Large { .. }
+            | Self::Small { .. } => 2,
+        }
+    }
 }
 
 /// The answer to a call.
@@ -59,6 +112,16 @@ impl Target {
             slot: U32::new(address.slot),
             generation: U32::new(address.generation),
         }
+    }
+
+    /// A whole shard, for entries that are addressed by room; `user` is nil except for
+    /// [`Detach`](EntryKind::Detach).
+    pub fn of_shard(shard: u16, user: UserId) -> Self {
+        let address = Address {
+            shard,
+            ..Address::default()
+        };
+        Self::new(address, user)
     }
 
     /// The user whom the entry is for.
@@ -101,16 +164,22 @@ struct RawEntry {
     kind: u8,
     error: u8,
     flags: U16,
-    /// The call's id, or the event's seq.
+    /// The call's id, the event's seq, or the room's head.
     number: U64,
     room: [u8; 16],
-    reserved: [u8; 8],
+    nonce: U64,
 }
 
 const KIND_REPLY: u8 = 1;
 const KIND_EVENT: u8 = 2;
 const KIND_EPHEMERAL: u8 = 3;
+const KIND_ROOM_EVENT: u8 = 4;
+const KIND_ATTACHED: u8 = 5;
+const KIND_DETACH: u8 = 6;
+const KIND_LARGE: u8 = 7;
+const KIND_SMALL: u8 = 8;
 const FLAG_SEALED: u16 = 1;
+const FLAG_LARGE: u16 = 2;
 
 /// Length of an entry's header, bytes.
 pub const ENTRY_HEADER_BYTES: usize = size_of::<RawEntry>();
@@ -123,6 +192,8 @@ pub struct DownlinkWriter {
     node: NodeId,
     out: Vec<u8>,
     entries: u32,
+    /// The lowest layout that has all kinds in it: what older readers understand stays readable for them.
+    version: u16,
 }
 
 impl DownlinkWriter {
@@ -134,6 +205,7 @@ impl DownlinkWriter {
             node,
             out,
             entries: 0,
+            version: VERSION_MIN,
         }
     }
 
@@ -151,8 +223,9 @@ impl DownlinkWriter {
             flags: U16::new(0),
             number: U64::new(0),
             room: [0; 16],
-            reserved: [0; 8],
+            nonce: U64::new(0),
         };
+        self.version = self.version.max(kind.version());
         match kind {
             EntryKind::Reply(reply) => {
                 raw.number = U64::new(reply.request);
@@ -166,6 +239,36 @@ impl DownlinkWriter {
             }
             EntryKind::Ephemeral { room } => {
                 raw.kind = KIND_EPHEMERAL;
+                raw.room = *room.as_bytes();
+            }
+            EntryKind::RoomEvent { room, seq } => {
+                raw.kind = KIND_ROOM_EVENT;
+                raw.number = U64::new(seq);
+                raw.room = *room.as_bytes();
+            }
+            EntryKind::Attached {
+                room,
+                head,
+                nonce,
+                is_large,
+            } => {
+                raw.kind = KIND_ATTACHED;
+                raw.number = U64::new(head);
+                raw.nonce = U64::new(nonce);
+                raw.flags = U16::new(if is_large { FLAG_LARGE } else { 0 });
+                raw.room = *room.as_bytes();
+            }
+            EntryKind::Detach { room } => {
+                raw.kind = KIND_DETACH;
+                raw.room = *room.as_bytes();
+            }
+            EntryKind::Large { room } => {
+                raw.kind = KIND_LARGE;
+                raw.room = *room.as_bytes();
+            }
+            EntryKind::Small { room, seq } => {
+                raw.kind = KIND_SMALL;
+                raw.number = U64::new(seq);
                 raw.room = *room.as_bytes();
             }
         }
@@ -197,10 +300,11 @@ impl DownlinkWriter {
 
     /// The finished batch; the writer is empty again.
     pub fn take(&mut self) -> Vec<u8> {
-        finish(&mut self.out, self.entries);
+        finish(&mut self.out, self.entries, self.version);
         let mut next = Vec::new();
         begin(&mut next, Direction::Down, self.node);
         self.entries = 0;
+        self.version = VERSION_MIN;
         std::mem::replace(&mut self.out, next)
     }
 }
@@ -216,11 +320,15 @@ pub struct DownlinkBatch<'a> {
 impl<'a> DownlinkBatch<'a> {
     /// Checks the whole batch: after this, reading cannot fail.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, BatchError> {
-        let (node, entries, items) = open(bytes, Direction::Down)?;
+        let (version, node, entries, items) = open(bytes, Direction::Down)?;
         let mut rest = items;
         let mut count = 0_u32;
         while !rest.is_empty() {
-            (_, rest) = read(rest)?;
+            let entry;
+            (entry, rest) = read(rest)?;
+            if entry.kind.version() > version {
+                return Err(BatchError::UnknownItem);
+            }
             count = count.saturating_add(1);
         }
         if count != entries {
@@ -278,6 +386,22 @@ fn read(bytes: &[u8]) -> Result<(Entry<'_>, &[u8]), BatchError> {
             seq: raw.number.get(),
         },
         KIND_EPHEMERAL => EntryKind::Ephemeral { room },
+        KIND_ROOM_EVENT => EntryKind::RoomEvent {
+            room,
+            seq: raw.number.get(),
+        },
+        KIND_ATTACHED => EntryKind::Attached {
+            room,
+            head: raw.number.get(),
+            nonce: raw.nonce.get(),
+            is_large: raw.flags.get() & FLAG_LARGE != 0,
+        },
+        KIND_DETACH => EntryKind::Detach { room },
+        KIND_LARGE => EntryKind::Large { room },
+        KIND_SMALL => EntryKind::Small {
+            room,
+            seq: raw.number.get(),
+        },
         _ => return Err(BatchError::UnknownItem),
     };
     Ok((Entry { kind, targets, body }, rest))

@@ -6,7 +6,8 @@
 //! downlink  item = entry header (44 bytes) target (28 bytes)* body
 //! ```
 //!
-//! A reader understands [`VERSION`] and the one before it; a writer writes what `hub:meta` says all can read.
+//! A reader understands [`VERSION`] and the one before it. A writer marks each batch with the lowest version that has
+//! all of its items: version 2 has the entries of large rooms, and nothing else was changed.
 //! Readers never panic, whatever the bytes are: a batch is checked as a whole before its first item is seen.
 
 pub mod downlink;
@@ -22,7 +23,7 @@ pub use downlink::{DownlinkBatch, DownlinkWriter, Entry, EntryKind, Reply, Targe
 pub use uplink::{Envelope, EnvelopeHeader, UplinkBatch, UplinkWriter};
 
 /// The layout described in this module.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// The oldest layout that is still read.
 pub const VERSION_MIN: u16 = 1;
 
@@ -83,7 +84,7 @@ pub enum BatchError {
 fn begin(out: &mut Vec<u8>, direction: Direction, node: NodeId) {
     let header = RawHeader {
         magic: MAGIC,
-        version: U16::new(VERSION),
+        version: U16::new(VERSION_MIN),
         direction: direction.number(),
         reserved: 0,
         items: U32::new(0),
@@ -94,16 +95,17 @@ fn begin(out: &mut Vec<u8>, direction: Direction, node: NodeId) {
 }
 
 /// Completes the header that [`begin`] wrote at the start of `out`.
-fn finish(out: &mut [u8], items: u32) {
+fn finish(out: &mut [u8], items: u32, version: u16) {
     let bytes = u32::try_from(out.len()).expect("a batch is bounded far below 4 GiB");
     if let Ok((header, _)) = RawHeader::mut_from_prefix(out) {
+        header.version = U16::new(version);
         header.items = U32::new(items);
         header.bytes = U32::new(bytes);
     }
 }
 
-/// Checks the header and returns it with what follows.
-fn open(bytes: &[u8], direction: Direction) -> Result<(NodeId, u32, &[u8]), BatchError> {
+/// Checks the header; returns version, node and number of items with what follows.
+fn open(bytes: &[u8], direction: Direction) -> Result<(u16, NodeId, u32, &[u8]), BatchError> {
     let Ok((header, rest)) = RawHeader::ref_from_prefix(bytes) else {
         return Err(BatchError::NotABatch);
     };
@@ -120,7 +122,7 @@ fn open(bytes: &[u8], direction: Direction) -> Result<(NodeId, u32, &[u8]), Batc
     if usize::try_from(header.bytes.get()).ok() != Some(bytes.len()) {
         return Err(BatchError::Damaged);
     }
-    Ok((NodeId(header.node.get()), header.items.get(), rest))
+    Ok((version, NodeId(header.node.get()), header.items.get(), rest))
 }
 
 /// Splits `len` bytes off the front.

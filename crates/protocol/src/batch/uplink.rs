@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{BatchError, Direction, begin, finish, open, size, take};
+use super::{BatchError, Direction, VERSION_MIN, begin, finish, open, size, take};
 use crate::address::Address;
 use crate::ids::{LoginId, NodeId, RoomId, SessionId, UserId};
 use crate::method::Method;
@@ -136,7 +136,7 @@ impl UplinkWriter {
 
     /// The finished batch; the writer is empty again.
     pub fn take(&mut self) -> Vec<u8> {
-        finish(&mut self.out, self.envelopes);
+        finish(&mut self.out, self.envelopes, VERSION_MIN);
         let mut next = Vec::with_capacity(self.out.len());
         begin(&mut next, Direction::Up, self.node);
         self.envelopes = 0;
@@ -155,7 +155,7 @@ pub struct UplinkBatch<'a> {
 impl<'a> UplinkBatch<'a> {
     /// Checks the whole batch: after this, reading cannot fail.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, BatchError> {
-        let (node, envelopes, items) = open(bytes, Direction::Up)?;
+        let (_version, node, envelopes, items) = open(bytes, Direction::Up)?;
         let mut rest = items;
         let mut count = 0_u32;
         while !rest.is_empty() {

@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::Method;
 use crate::api::event::{self, Kind};
-use crate::api::{Empty, auth, message, room, session, sync, user};
+use crate::api::{Empty, auth, message, presence, push, room, session, sync, user};
 
 /// Writes the schema of one type, and notes the types that it names.
 pub type Write = fn(&mut SchemaGenerator) -> Schema;
@@ -61,14 +61,39 @@ methods! {
     AuthLogin: auth::Credentials => auth::Tokens;
     AuthRefresh: auth::Refresh => auth::Tokens;
     AuthLogout: Empty => Empty;
+    AuthLogins: Empty => auth::Logins;
+    AuthRevokeLogin: auth::RevokeLogin => Empty;
+    AuthChangePassword: auth::ChangePassword => Empty;
+    AuthRequestReset: auth::RequestReset => auth::Challenge;
+    AuthResetPassword: auth::ResetPassword => Empty;
+    AuthDeleteAccount: auth::Proof => Empty;
+    AuthSetEmail: auth::SetEmail => auth::Challenge;
+    AuthConfirmEmail: auth::ConfirmEmail => Empty;
+    TotpEnroll: auth::Enroll => auth::Enrolled;
+    TotpConfirm: auth::Confirm => Empty;
+    TotpDisable: auth::Proof => Empty;
 
     SessionOpen: session::Open => session::Opened;
     SessionRefresh: session::Open => session::Opened;
+    SessionLook: session::Look => Empty;
 
     UserMe: Empty => user::Me;
     UserGet: user::Get => user::Users;
     RoomList: room::List => room::Rooms;
     Sync: sync::Sync => sync::Synced;
+    UserSearch: user::Search => user::Found;
+    UserUpdate: user::Update => user::Updated;
+    ContactList: user::ListUsers => user::Contacts;
+    ContactSet: user::SetContact => user::Done;
+    ContactRemove: user::Relate => user::Done;
+    BlockList: user::ListUsers => user::Blocked;
+    BlockAdd: user::Relate => user::Done;
+    BlockRemove: user::Relate => user::Done;
+    PresenceWatch: presence::Watch => presence::Watched;
+    PresenceSet: presence::Set => Empty;
+    PushSubscribe: push::Subscribe => push::Subscribed;
+    PushUnsubscribe: push::Unsubscribe => user::Done;
+    PushList: Empty => push::Subscriptions;
 
     RoomCreate: room::Create => room::Created;
     RoomGet: Empty => room::Got;
@@ -91,6 +116,8 @@ events! {
     event::TYPING, true, false: event::TypingData;
     event::READ, true, false: event::ReadData;
     event::BUMP, true, true: Empty;
+    event::PRESENCE, false, false: presence::PresenceData;
+    event::USER_UPDATED, false, false: event::UserData;
     event::SYNC, false, false: event::SyncData;
     event::MIGRATE, false, false: event::MigrateData;
 }
