@@ -29,6 +29,28 @@ pub const HISTORY_EVENTS_DEFAULT: u32 = 50;
 pub const SYNC_ROOMS_MAX: u32 = 200;
 /// Unread messages are counted exactly up to here.
 pub const UNREAD_COUNT_MAX: u32 = 100;
+/// Entities of a message.
+pub const ENTITIES_MAX: usize = 100;
+/// The address of a link, bytes.
+pub const URL_BYTES_MAX: usize = 2_048;
+/// All addresses of a message's links, bytes.
+pub const URLS_BYTES_MAX: usize = 8 * 1024;
+/// An emoji of a reaction, bytes: the longest sequences that fonts know have about 35.
+pub const EMOJI_BYTES_MAX: usize = 64;
+/// Kinds of reactions to one message.
+pub const REACTION_KINDS_MAX: usize = 20;
+/// Pinned messages of a room.
+pub const PINS_MAX: usize = 100;
+/// Edits of one message.
+pub const EDITS_MAX: usize = 100;
+/// Reactions, or former texts, in one page.
+pub const OF_MESSAGE_MAX: u32 = 200;
+/// Words to search for, bytes.
+pub const QUERY_BYTES_MAX: usize = 256;
+/// Messages in one page of a search.
+pub const SEARCH_MAX: u32 = 50;
+/// Messages in one page of a search that names no limit.
+pub const SEARCH_DEFAULT: u32 = 20;
 /// Nesting of JSON in a request.
 pub const JSON_DEPTH_MAX: usize = 32;
 

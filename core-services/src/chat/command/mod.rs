@@ -1,5 +1,6 @@
 //! Step 10, first half: what a chat call asks for. Pure: JSON in, a checked command or a refusal out.
 
+mod entity;
 mod message;
 mod room;
 #[cfg(test)]
@@ -7,6 +8,7 @@ mod tests;
 
 use aws_lc_rs::hmac;
 use hub_protocol::api::message::{Read, Send};
+use hub_protocol::api::receipt::Delivered;
 use hub_protocol::api::room::{Add, Create, JoinLeave, Remove};
 use hub_protocol::error::ErrorBody;
 use hub_protocol::{ErrorCode, Method, Op, RoomId, UserId};
@@ -15,6 +17,7 @@ use serde::Serialize;
 use crate::call::{params, refuse};
 use crate::service::Call;
 
+pub(super) use message::{About, is_rich};
 pub(super) use room::initial_members;
 
 /// Length of the hash that tells a repeat from a conflict, bytes.
@@ -38,8 +41,12 @@ pub(super) enum Command {
     Remove(Remove),
     /// Write a message.
     Send(Send),
+    /// Change a message that is there.
+    About(About),
     /// Move the own read mark.
     Read(Read),
+    /// Move the own mark of what was received.
+    Delivered(Delivered),
 }
 
 /// A command with who asks, where, and under which name.
@@ -109,13 +116,23 @@ pub(super) fn parse(call: &Call, key: &hmac::Key) -> Result<Write, ErrorBody> {
         }
         Method::MessageSend => {
             let params: Send = params(call)?;
-            message::check_text(&params.text)?;
+            message::check_send(&params)?;
             named(
                 params.client_message_id,
                 hash(key, method, &params),
                 Command::Send(params),
             )
         }
+        Method::MessageEdit | Method::MessageDelete | Method::MessageReact | Method::MessagePin => {
+            let (op, hash, about) = message::about(call, key)?;
+            named(op, hash, Command::About(about))
+        }
+        Method::ReceiptDelivered => Ok(Write {
+            room,
+            actor,
+            command: Command::Delivered(params(call)?),
+            op: None,
+        }),
         Method::ReceiptRead => Ok(Write {
             room,
             actor,

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::entity::Entity;
 use super::message::Message;
+use super::receipt::Mark;
 use super::room::{Member, Role, Room};
 use crate::ids::{Op, RoomId, UserId};
 
@@ -25,6 +27,12 @@ pub struct Event<D> {
 pub const TYPING: &str = "typing";
 /// Somebody's read mark moved: [`ReadData`].
 pub const READ: &str = "receipt.read";
+/// Marks of members moved, merged over a second: [`ReceiptsData`].
+pub const RECEIPTS: &str = "receipts";
+/// The caller's own counts in a room, for his other devices: [`UnreadData`].
+pub const UNREAD: &str = "unread";
+/// The caller took a message away for himself, on another device: [`HiddenData`].
+pub const HIDDEN: &str = "message.hidden";
 /// The room went on; fetch what is new: `room` and `seq` of the event, empty data.
 pub const BUMP: &str = "room.bump";
 /// Deliveries may have been lost: sync within a random part of [`SyncData::spread_ms`].
@@ -44,15 +52,27 @@ pub enum Kind {
     MemberAdded = 3,
     /// A user is no member any more; for him this is the last event: [`MemberData`].
     MemberRemoved = 4,
+    /// A message has another text: [`EditedData`].
+    MessageEdited = 5,
+    /// A message was taken away for all: [`DeletedData`].
+    MessageDeleted = 6,
+    /// Somebody reacted to a message, or took that back: [`ReactedData`].
+    MessageReacted = 7,
+    /// A message was pinned or unpinned: [`PinnedData`].
+    MessagePinned = 8,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 8] = [
         Self::RoomCreated,
         Self::MessageCreated,
         Self::MemberAdded,
         Self::MemberRemoved,
+        Self::MessageEdited,
+        Self::MessageDeleted,
+        Self::MessageReacted,
+        Self::MessagePinned,
     ];
 
     /// The name on the wire.
@@ -62,6 +82,10 @@ impl Kind {
             Self::MessageCreated => "message.created",
             Self::MemberAdded => "member.added",
             Self::MemberRemoved => "member.removed",
+            Self::MessageEdited => "message.edited",
+            Self::MessageDeleted => "message.deleted",
+            Self::MessageReacted => "message.reacted",
+            Self::MessagePinned => "message.pinned",
         }
     }
 
@@ -105,6 +129,94 @@ pub struct MemberData {
     pub by: UserId,
     /// When, µs since the Unix epoch.
     pub created_at: i64,
+}
+
+/// Data of `message.edited`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EditedData {
+    /// The message.
+    pub seq: u64,
+    /// What it says since then; empty once it was taken away.
+    pub text: String,
+    /// Its entities since then.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub entities: Vec<Entity>,
+    /// When, µs since the Unix epoch.
+    pub edited_at: i64,
+    /// The op of the change.
+    pub op: Op,
+    /// Who did it.
+    pub by: UserId,
+}
+
+/// Data of `message.deleted`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DeletedData {
+    /// The message.
+    pub seq: u64,
+    /// When, µs since the Unix epoch.
+    pub deleted_at: i64,
+    /// The op of the change.
+    pub op: Op,
+    /// Who did it.
+    pub by: UserId,
+}
+
+/// Data of `message.reacted`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReactedData {
+    /// The message.
+    pub seq: u64,
+    /// With what.
+    pub emoji: String,
+    /// True if the reaction was taken back.
+    pub removed: bool,
+    /// The op of the change.
+    pub op: Op,
+    /// Who.
+    pub by: UserId,
+    /// When, µs since the Unix epoch.
+    pub created_at: i64,
+}
+
+/// Data of `message.pinned`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PinnedData {
+    /// The message.
+    pub seq: u64,
+    /// Whether it is pinned now.
+    pub pinned: bool,
+    /// The op of the change.
+    pub op: Op,
+    /// Who did it.
+    pub by: UserId,
+    /// When, µs since the Unix epoch.
+    pub created_at: i64,
+}
+
+/// Data of `receipts`: the marks that moved, as they stand.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReceiptsData {
+    /// One per member.
+    pub marks: Vec<Mark>,
+}
+
+/// Data of `unread`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UnreadData {
+    /// Like [`super::sync::RoomState::unread`].
+    pub unread: u32,
+    /// Like [`super::sync::RoomState::mentions`].
+    pub mentions: u32,
+    /// The caller's read mark.
+    pub read_seq: u64,
+}
+
+/// Data of `message.hidden`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HiddenData {
+    /// The message.
+    pub seq: u64,
 }
 
 /// Data of `typing`.

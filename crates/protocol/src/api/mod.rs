@@ -10,8 +10,10 @@
 //! them exactly). Params refuse unknown members: a client that misspells one is told so.
 
 pub mod auth;
+pub mod entity;
 pub mod event;
 pub mod message;
+pub mod receipt;
 pub mod room;
 pub mod session;
 pub mod sync;
