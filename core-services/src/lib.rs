@@ -33,5 +33,6 @@ pub mod mutants;
 pub mod seed;
 pub mod service;
 pub mod store;
+mod unread;
 pub mod user;
 pub mod worker;

@@ -6,19 +6,26 @@
 //! | `room`, `rules` | a room in memory, and who may do what in it |
 //! | `plan` | repeats, decisions and numbers of one transaction |
 //! | `log` | events, and the texts that follow from them |
+//! | `extras` | what a message carries beside its text |
 //! | `store` | the only SQL |
 //! | `history` | which part of a log a caller sees |
+//! | `messages`, `search` | the other reads of messages |
+//! | `receipts` | marks that moved, merged |
 //! | `cache` | rooms that were seen lately |
 //!
 //! Invariant: a message gets its sequence number in one place, `plan`, inside the transaction that stores it.
 
 mod cache;
 mod command;
+mod extras;
 mod history;
 mod log;
+mod messages;
 mod plan;
+mod receipts;
 mod room;
 mod rules;
+pub(crate) mod search;
 mod store;
 #[cfg(test)]
 mod testing;
@@ -26,6 +33,7 @@ mod testing;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use hub_protocol::api::Empty;
@@ -35,6 +43,7 @@ use hub_protocol::api::room::{Got, RoomKind};
 use hub_protocol::error::ErrorBody;
 use hub_protocol::{ErrorCode, Method, RoomId, Service, UserId};
 
+pub(crate) use extras::fill;
 pub use log::created_body;
 
 use crate::call::{json, now_us, params, refuse};
@@ -43,7 +52,11 @@ use crate::store::{Meta, Store};
 use cache::Cache;
 use command::Write;
 use plan::Planned;
+use receipts::Receipts;
 use room::{Head, Room};
+
+/// Own messages may be edited this long, unless the configuration says otherwise.
+pub const EDIT_WINDOW: Duration = Duration::from_hours(48);
 
 /// The chat service.
 #[derive(Debug)]
@@ -51,6 +64,8 @@ pub struct Chat {
     store: Store,
     key: hmac::Key,
     cache: Arc<Cache>,
+    receipts: Receipts,
+    edit_window: Duration,
 }
 
 impl Chat {
@@ -61,7 +76,16 @@ impl Chat {
             store,
             key,
             cache: Arc::new(Cache::default()),
+            receipts: Receipts::default(),
+            edit_window: EDIT_WINDOW,
         }
+    }
+
+    /// Own messages may be edited and taken away for all this long.
+    #[must_use]
+    pub fn with_edit_window(mut self, window: Duration) -> Self {
+        self.edit_window = window;
+        self
     }
 
     async fn write_all(&self, writes: &[Result<Write, ErrorBody>]) -> Result<Vec<Outcome>, WorkError> {
@@ -75,11 +99,13 @@ impl Chat {
                 .collect());
         }
         let valid = &valid;
+        let window_us = i64::try_from(self.edit_window.as_micros()).unwrap_or(i64::MAX);
         let (plan, stand) = self
             .store
             .run_tx("chat.write", |tx| async move {
                 let now = now_us();
-                let loaded = store::load(&tx, valid, cache, now).await?;
+                let mut loaded = store::load(&tx, valid, cache, now).await?;
+                loaded.messages.window_us = window_us;
                 let plan = plan::plan(writes, loaded, now);
                 let stand = store::save(&tx, &plan, now).await?;
                 Ok((plan, stand))
@@ -94,16 +120,23 @@ impl Chat {
             Planned::Mark {
                 room,
                 user,
+                is_read,
                 receivers,
             } => {
                 let found = plan
                     .marks
-                    .binary_search_by_key(&(room, user), |(room, user, _)| (*room, *user));
+                    .binary_search_by_key(&(room, user), |(room, user, ..)| (*room, *user));
                 let at = found.expect("every planned mark stands in the list");
-                let (seq, moved) = stand.get(at).copied().unwrap_or_default();
+                let stand = stand.get(at).copied().unwrap_or_default();
+                let mut outcome = plan::marked(if is_read { stand.read } else { stand.delivered });
                 // Several marks of one user in one read are one move.
-                let first = !std::mem::replace(&mut told[at], true);
-                plan::marked(room, user, seq, moved && first, receivers)
+                if stand.moved && !std::mem::replace(&mut told[at], true) {
+                    self.receipts.note(room, user, &stand, receivers);
+                    if stand.read_moved {
+                        outcome.deliveries.push(receipts::unread(room, user, &stand));
+                    }
+                }
+                outcome
             }
         };
         Ok(plan.planned.into_iter().map(&mut finish).collect())
@@ -224,11 +257,21 @@ impl Handler for Chat {
             Method::RoomGet => self.get(call).await,
             Method::MessageHistory => self.history(call).await,
             Method::TypingSet => self.typing(call).await,
+            Method::MessageThread
+            | Method::MessageSearch
+            | Method::MessagePins
+            | Method::MessageEdits
+            | Method::MessageReactions
+            | Method::ReceiptList => messages::read(&self.store, call).await,
             _ => Ok(Outcome::refused(refuse(
                 ErrorCode::BadRequest,
                 "this service does not read by this method",
             ))),
         }
+    }
+
+    fn due(&self) -> Vec<Delivery> {
+        self.receipts.take()
     }
 
     fn forget(&self) {

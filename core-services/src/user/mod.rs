@@ -9,6 +9,7 @@ mod cursor;
 mod sync;
 
 use hub_protocol::api::Empty;
+use hub_protocol::api::message::Messages;
 use hub_protocol::api::room::{List, Room, RoomKind, Rooms};
 use hub_protocol::api::user::{Get, Me, User, Users};
 use hub_protocol::error::ErrorBody;
@@ -18,6 +19,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::call::{json, params, refuse};
+use crate::chat::search;
 use crate::service::{Call, Handler, Outcome, WorkError};
 use crate::store::{Store, StoreError};
 
@@ -67,6 +69,13 @@ impl Profiles {
             created_at: row.get(3),
         };
         Ok(rows.iter().map(user).collect())
+    }
+
+    async fn search(&self, call: &Call) -> Result<Result<Messages, ErrorBody>, StoreError> {
+        match params(call) {
+            Ok(asked) => search::everywhere(&self.store, call.header.user, asked).await,
+            Err(error) => Ok(Err(error)),
+        }
     }
 
     async fn rooms(&self, call: &Call) -> Result<Result<Rooms, ErrorBody>, StoreError> {
@@ -131,6 +140,7 @@ impl Handler for Profiles {
             Method::UserGet => outcome(self.get(call).await?),
             Method::RoomList => outcome(self.rooms(call).await?),
             Method::Sync => outcome(self.sync(call).await?),
+            Method::Search => outcome(self.search(call).await?),
             _ => Outcome::refused(refuse(ErrorCode::BadRequest, "not a method of the user service")),
         })
     }

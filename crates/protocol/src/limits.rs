@@ -101,6 +101,8 @@ const _: () = {
     // A text that is all escapes (`\u0000` is refused, `\"` doubles) still fits into a message and a result.
     assert!(TEXT_BYTES_MAX * 2 + 1024 <= MESSAGE_BYTES_MAX);
     assert!(TEXT_BYTES_MAX * 6 + 1024 <= RESULT_BYTES_MAX);
+    // So does a message with all that it may carry.
+    assert!(TEXT_BYTES_MAX * 6 + ENTITIES_MAX * 128 + URLS_BYTES_MAX * 2 + 2048 <= RESULT_BYTES_MAX);
     // A result always fits into an empty outbound queue.
     assert!(RESULT_BYTES_MAX * 2 <= OUTBOUND_BYTES_MAX);
     // A missed renewal is no loss.

@@ -15,9 +15,16 @@ pub(super) fn check(text: &str, entities: &[Entity]) -> Result<(), ErrorBody> {
     if entities.len() > ENTITIES_MAX {
         return Err(refuse(ErrorCode::TooLarge, "a message has at most 100 entities"));
     }
-    let bytes: usize = entities.iter().filter_map(|entity| entity.url.as_ref()).map(String::len).sum();
+    let bytes: usize = entities
+        .iter()
+        .filter_map(|entity| entity.url.as_ref())
+        .map(String::len)
+        .sum();
     if bytes > URLS_BYTES_MAX {
-        return Err(refuse(ErrorCode::TooLarge, "the links of a message have at most 8192 bytes"));
+        return Err(refuse(
+            ErrorCode::TooLarge,
+            "the links of a message have at most 8192 bytes",
+        ));
     }
     for entity in entities {
         check_members(entity)?;
@@ -147,7 +154,10 @@ mod tests {
         assert_eq!(code("abcdef", &[bold(0, 3), bold(2, 3)]), bad);
         assert_eq!(code("abcdef", &[bold(3, 1), bold(0, 1)]), bad);
         assert_eq!(code("abcdef", &[part(EntityType::Code, 0, 4), bold(1, 1)]), bad);
-        assert_eq!(code("abcdef", &vec![bold(0, 6); ENTITIES_MAX + 1]), Err(ErrorCode::TooLarge));
+        assert_eq!(
+            code("abcdef", &vec![bold(0, 6); ENTITIES_MAX + 1]),
+            Err(ErrorCode::TooLarge)
+        );
     }
 
     #[test]
@@ -159,7 +169,14 @@ mod tests {
         let bad = Err(ErrorCode::BadRequest);
         assert_eq!(code("a", &[link("https://example.org/?q=1")]), Ok(()));
         assert_eq!(code("a", &[link("MAILTO:ada@example.org")]), Ok(()));
-        for url in ["javascript:alert(1)", "data:text/html,x", "//example.org", "https://a b", "java\nscript:x", ""] {
+        for url in [
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "//example.org",
+            "https://a b",
+            "java\nscript:x",
+            "",
+        ] {
             assert_eq!(code("a", &[link(url)]), bad, "{url}");
         }
         let long = format!("https://{}", "x".repeat(URL_BYTES_MAX));
@@ -168,7 +185,16 @@ mod tests {
         assert_eq!(code("a", &[part(EntityType::Mention, 0, 1)]), bad);
         let user = Some(UserId(Uuid::from_u128(1)));
         assert_eq!(code("a", &[Entity { user, ..bold(0, 1) }]), bad);
-        assert_eq!(code("a", &[Entity { user, ..part(EntityType::Mention, 0, 1) }]), Ok(()));
+        assert_eq!(
+            code(
+                "a",
+                &[Entity {
+                    user,
+                    ..part(EntityType::Mention, 0, 1)
+                }]
+            ),
+            Ok(())
+        );
     }
 
     proptest! {

@@ -11,6 +11,7 @@ use super::outcome::{already, told};
 use super::{AppliedRow, Known, MemberRow, Planned, Planner, applied_key};
 use crate::call::json;
 use crate::chat::command::{Command, Write, initial_members};
+use crate::chat::extras::Extras;
 use crate::chat::log::{LogEvent, created_body, member_body};
 use crate::chat::room::{Head, Room, Stay};
 use crate::chat::rules::Change;
@@ -47,7 +48,14 @@ impl Planner {
         let body = created_body(op, &room.info, &room.members());
         let receivers = Arc::clone(room.receivers());
         self.rooms.insert(write.room, Arc::new(room));
-        self.append(write, head, Kind::RoomCreated, body, created_at, receivers)
+        self.append(
+            write,
+            head,
+            Kind::RoomCreated,
+            (body, None),
+            created_at,
+            receivers,
+        )
     }
 
     pub(super) fn apply(
@@ -120,16 +128,16 @@ impl Planner {
         };
         self.rooms.insert(write.room, room);
         let kind = change.kind().expect("changes without an event returned above");
-        Planned::Done(self.append(write, head, kind, body, created_at, receivers))
+        Planned::Done(self.append(write, head, kind, (body, None), created_at, receivers))
     }
 
     /// Gives the next number and keeps the event.
-    fn append(
+    pub(super) fn append(
         &mut self,
         write: &Write,
         mut head: Head,
         kind: Kind,
-        body: String,
+        (body, extras): (String, Option<Box<Extras>>),
         created_at: i64,
         receivers: Arc<[UserId]>,
     ) -> Outcome {
@@ -153,6 +161,7 @@ impl Planner {
             hash,
             body,
             created_at,
+            extras,
         };
         let outcome = told(&event, &receivers, false);
         self.known
@@ -181,7 +190,7 @@ impl Planner {
     }
 
     /// Keeps the result of a change that is no event, for its repeats.
-    fn remember(&mut self, write: &Write, repeated: &Bytes) {
+    pub(super) fn remember(&mut self, write: &Write, repeated: &Bytes) {
         let Some((op, hash)) = write.op else { return };
         let result = String::from_utf8_lossy(repeated).into_owned();
         self.known
@@ -195,16 +204,19 @@ impl Planner {
     }
 
     fn mark(&mut self, write: &Write, room: &Room, seq: i64) -> Planned {
-        let wanted = self.marks.entry((write.room, write.actor)).or_default();
+        let (read, delivered) = self.marks.entry((write.room, write.actor)).or_default();
+        let is_read = matches!(write.command, Command::Read(_));
+        let wanted = if is_read { read } else { delivered };
         *wanted = seq.max(*wanted);
         let receivers = match room.info.kind {
             // What the many readers of a channel have read is nobody else's business.
-            RoomKind::Channel => Arc::from([write.actor]),
+            RoomKind::Channel => Arc::from([]),
             RoomKind::Direct | RoomKind::Group => Arc::clone(room.receivers()),
         };
         Planned::Mark {
             room: write.room,
             user: write.actor,
+            is_read,
             receivers,
         }
     }

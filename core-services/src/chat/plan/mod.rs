@@ -5,6 +5,7 @@
 //! the calls; a call that is refused, repeated or changes nothing takes none.
 
 mod apply;
+pub(super) mod message;
 mod outcome;
 
 use std::sync::Arc;
@@ -14,13 +15,14 @@ use hub_protocol::api::room::Role;
 use hub_protocol::error::ErrorBody;
 use hub_protocol::{ErrorCode, Op, RoomId, UserId};
 
-use super::command::{Command, Hash, Write};
+use super::command::{Command, Hash, Write, is_rich};
 use super::log::LogEvent;
 use super::room::{Head, Room};
 use super::rules;
 use crate::call::refuse;
 use crate::mutants::Mutant;
 use crate::service::Outcome;
+use message::{MessageRows, Messages};
 pub(super) use outcome::marked;
 use outcome::repeat;
 
@@ -52,6 +54,8 @@ pub(super) struct Loaded {
     pub(super) known: HashMap<OpKey, Known>,
     /// Accounts that exist, of those that are named in the calls.
     pub(super) users: HashSet<UserId>,
+    /// Messages that calls are about.
+    pub(super) messages: Messages,
 }
 
 /// A row of `members`, as it is to be.
@@ -80,10 +84,12 @@ pub(super) struct AppliedRow {
 pub(super) enum Planned {
     /// Complete.
     Done(Outcome),
-    /// A read mark: the answer is what stands in the table afterwards.
+    /// A mark: the answer is what stands in the table afterwards.
     Mark {
         room: RoomId,
         user: UserId,
+        /// The read mark, not that of what was received.
+        is_read: bool,
         /// Who is told if the mark moved.
         receivers: Arc<[UserId]>,
     },
@@ -98,8 +104,9 @@ pub(super) struct Plan {
     /// Heads that changed, by room.
     pub(super) heads: Vec<(RoomId, Head)>,
     pub(super) members: Vec<MemberRow>,
-    /// Wanted read marks, by room and user.
-    pub(super) marks: Vec<(RoomId, UserId, i64)>,
+    /// Wanted marks, by room and user: read, received.
+    pub(super) marks: Vec<(RoomId, UserId, i64, i64)>,
+    pub(super) messages: MessageRows,
     pub(super) applied: Vec<AppliedRow>,
     /// Rooms after the transaction with their heads, for the cache.
     pub(super) rooms: Vec<(RoomId, Head, Arc<Room>)>,
@@ -113,6 +120,7 @@ pub(super) fn plan(writes: &[Result<Write, ErrorBody>], loaded: Loaded, now: i64
         rooms: loaded.rooms,
         known: loaded.known,
         users: loaded.users,
+        messages: loaded.messages,
         changed: HashSet::new(),
         member_rows: HashMap::new(),
         marks: HashMap::new(),
@@ -137,9 +145,10 @@ struct Planner {
     rooms: HashMap<RoomId, Arc<Room>>,
     known: HashMap<OpKey, Known>,
     users: HashSet<UserId>,
+    messages: Messages,
     changed: HashSet<RoomId>,
     member_rows: HashMap<(RoomId, UserId, i64), MemberRow>,
-    marks: HashMap<(RoomId, UserId), i64>,
+    marks: HashMap<(RoomId, UserId), (i64, i64)>,
     plan: Plan,
 }
 
@@ -177,6 +186,10 @@ impl Planner {
         match (&write.command, self.rooms.get(&write.room)) {
             (Command::Create(create), None) => Ok(Planned::Done(self.create(write, create, head))),
             (_, None) => Err(rules::no_such_room()),
+            (Command::About(about), Some(room)) => self.about(write, about, head, &Arc::clone(room)),
+            (Command::Send(send), Some(room)) if is_rich(send) => {
+                self.send_rich(write, send, head, &Arc::clone(room))
+            }
             (command, Some(room)) => {
                 let room = Arc::clone(room);
                 let users = &self.users;
@@ -203,7 +216,7 @@ impl Planner {
         plan.marks = self
             .marks
             .into_iter()
-            .map(|((room, user), seq)| (room, user, seq))
+            .map(|((room, user), (read, delivered))| (room, user, read, delivered))
             .collect();
         plan.marks.sort_unstable();
         let heads = &self.heads;

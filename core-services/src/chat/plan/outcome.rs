@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hub_protocol::api::event::{Event, READ, ReadData};
 use hub_protocol::api::message::ReadMark;
 use hub_protocol::api::room::{Changed, Created};
 use hub_protocol::error::ErrorBody;
-use hub_protocol::{ErrorCode, RoomId, UserId};
+use hub_protocol::{ErrorCode, UserId};
 
 use super::Known;
 use crate::call::{json, refuse};
@@ -36,7 +35,8 @@ pub(super) fn told(event: &LogEvent, receivers: &Arc<[UserId]>, duplicate: bool)
 pub(super) fn repeat(known: &Known, hash: Hash) -> Result<Outcome, ErrorBody> {
     let conflict = || Err(refuse(ErrorCode::Conflict, "the op was used for another change"));
     match known {
-        Known::Event(event, _) if event.hash != hash => conflict(),
+        // Of a message that was taken away nothing is left to compare.
+        Known::Event(event, _) if event.hash != hash && !event.is_deleted() => conflict(),
         Known::Event(event, receivers) => Ok(told(event, receivers, true)),
         Known::Applied(stored, _) if *stored != hash => conflict(),
         Known::Applied(_, result) => Ok(Outcome::result(Bytes::from(result.clone()))),
@@ -63,29 +63,9 @@ pub(super) fn already(room: &Room, command: &Command) -> Bytes {
     }
 }
 
-/// The outcome of a read mark that stands at `seq` now.
-pub(in crate::chat) fn marked(
-    room: RoomId,
-    user: UserId,
-    seq: i64,
-    moved: bool,
-    receivers: Arc<[UserId]>,
-) -> Outcome {
-    let seq = seq.unsigned_abs();
-    let mut outcome = Outcome::result(json(&ReadMark { seq }));
-    if moved {
-        let event = Event {
-            event: READ.to_owned(),
-            room: Some(room),
-            seq: None,
-            data: ReadData { user, seq },
-        };
-        outcome.deliveries.push(Delivery {
-            room,
-            seq: None,
-            users: receivers,
-            body: json(&event),
-        });
-    }
-    outcome
+/// The outcome of a mark that stands at `seq` now.
+pub(in crate::chat) fn marked(seq: i64) -> Outcome {
+    Outcome::result(json(&ReadMark {
+        seq: seq.unsigned_abs(),
+    }))
 }

@@ -8,6 +8,7 @@ use hub_protocol::limits::ROOM_MEMBERS_MAX;
 use hub_protocol::{ErrorCode, UserId};
 
 mod member;
+pub(super) mod message;
 mod room;
 
 use super::command::Command;
@@ -91,9 +92,11 @@ pub(super) fn decide(
         Command::Add(add) => member::add(room, actor, add, exists),
         Command::Remove(remove) => member::remove(room, actor, remove),
         Command::Send(_) => may_write(room, actor).map(|()| Change::Message),
-        Command::Read(read) => {
+        Command::About(_) => member(room, actor).map(|_stay| Change::Already),
+        Command::Read(hub_protocol::api::message::Read { seq })
+        | Command::Delivered(hub_protocol::api::receipt::Delivered { seq }) => {
             member(room, actor)?;
-            let seq = i64::try_from(read.seq).unwrap_or(i64::MAX).min(head_seq);
+            let seq = i64::try_from(*seq).unwrap_or(i64::MAX).min(head_seq);
             Ok(Change::Mark { seq })
         }
     }

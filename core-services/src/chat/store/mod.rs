@@ -3,8 +3,10 @@
 //! Order inside a transaction: rooms to make → heads locked in id order → repeats found → rooms reloaded that are
 //! not as the cache says → [`plan`](super::plan) → rows.
 
+mod changes;
 mod events;
 mod members;
+pub(super) mod messages;
 mod ops;
 mod rooms;
 
@@ -20,8 +22,8 @@ use super::plan::{Loaded, Plan};
 use super::room::Head;
 use crate::store::{StoreError, Tx};
 
-pub(super) use events::{PAGE_SQL, event};
-pub(super) use members::{VIEW_SQL, View, view};
+pub(super) use events::PAGE_SQL;
+pub(super) use members::{COUNTS_SQL, MARKS_SQL, Stand, VIEW_SQL, View, view};
 pub(super) use rooms::room;
 
 /// Loads and locks all that a plan needs.
@@ -37,6 +39,7 @@ pub(super) async fn load(tx: &Tx, writes: &[&Write], cache: &Cache, now: i64) ->
     make_rooms(tx, writes, &loaded, now).await?;
     loaded.heads = lock_heads(tx, writes).await?;
     loaded.known = ops::known(tx, writes).await?;
+    loaded.messages = changes::load(tx, writes).await?;
     let mut stale = Vec::new();
     for (id, head) in loaded.heads.iter().filter(|(_, head)| head.seq > 0) {
         match cache.find_at(*id, head) {
@@ -63,7 +66,7 @@ fn named_users(writes: &[&Write]) -> Vec<Uuid> {
                 users.extend(create.members.iter().map(|user| user.0));
             }
             Command::Add(add) => users.push(add.user.0),
-            Command::Join | Command::Leave | Command::Remove(_) | Command::Send(_) | Command::Read(_) => {}
+            _ => {}
         }
     }
     users.sort_unstable();
@@ -127,10 +130,11 @@ fn head(row: &Row) -> Head {
     }
 }
 
-/// Writes what a plan says; returns for each of its marks where it stands, and whether it moved.
-pub(super) async fn save(tx: &Tx, plan: &Plan, now: i64) -> Result<Vec<(i64, bool)>, StoreError> {
+/// Writes what a plan says; returns for each of its marks where it stands.
+pub(super) async fn save(tx: &Tx, plan: &Plan, now: i64) -> Result<Vec<Stand>, StoreError> {
     // Sent together: neither reads what the other writes.
     tokio::try_join!(events::insert(tx, &plan.events), update_heads(tx, &plan.heads))?;
+    changes::save(tx, &plan.messages).await?;
     members::upsert(tx, &plan.members).await?;
     ops::insert_applied(tx, &plan.applied, now).await?;
     members::move_marks(tx, &plan.marks).await

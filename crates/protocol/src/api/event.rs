@@ -11,7 +11,7 @@ use crate::ids::{Op, RoomId, UserId};
 /// An event on the wire.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Event<D> {
-    /// Its name: [`Kind::name`], or one of [`TYPING`], [`READ`], [`BUMP`], [`SYNC`], [`MIGRATE`].
+    /// Its name: [`Kind::name`], or one of [`TYPING`], [`RECEIPTS`], [`UNREAD`], [`HIDDEN`], [`BUMP`], [`SYNC`], [`MIGRATE`].
     pub event: String,
     /// The room; absent for notices of the system.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -25,8 +25,6 @@ pub struct Event<D> {
 
 /// Somebody is typing: [`TypingData`].
 pub const TYPING: &str = "typing";
-/// Somebody's read mark moved: [`ReadData`].
-pub const READ: &str = "receipt.read";
 /// Marks of members moved, merged over a second: [`ReceiptsData`].
 pub const RECEIPTS: &str = "receipts";
 /// The caller's own counts in a room, for his other devices: [`UnreadData`].
@@ -226,15 +224,6 @@ pub struct TypingData {
     pub user: UserId,
     /// Whether he is typing.
     pub typing: bool,
-}
-
-/// Data of `receipt.read`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ReadData {
-    /// Whose mark.
-    pub user: UserId,
-    /// Where it stands.
-    pub seq: u64,
 }
 
 /// Data of `system.sync`.

@@ -1,0 +1,180 @@
+//! Who may do what with messages.
+
+use hub_protocol::api::event::Kind;
+use hub_protocol::api::message::Send;
+use hub_protocol::api::room::{Role, RoomKind};
+use hub_protocol::error::ErrorBody;
+use hub_protocol::limits::{EDITS_MAX, PINS_MAX, REACTION_KINDS_MAX};
+use hub_protocol::{ErrorCode, UserId};
+
+use super::{may_write, member};
+use crate::call::refuse;
+use crate::chat::log::LogEvent;
+use crate::chat::room::{Room, Stay};
+
+/// There is no such message, or the caller may not know that there is: one answer for both.
+pub(in crate::chat) fn no_such_message() -> ErrorBody {
+    refuse(ErrorCode::NotFound, "no such message")
+}
+
+/// The message, if the caller's stay covers it. It may have been taken away.
+pub(in crate::chat) fn seen<'a>(stay: &Stay, event: Option<&'a LogEvent>) -> Result<&'a LogEvent, ErrorBody> {
+    event
+        .filter(|event| event.kind == Kind::MessageCreated && event.seq >= stay.from_seq)
+        .ok_or_else(no_such_message)
+}
+
+/// The same, if it was not taken away.
+fn alive<'a>(stay: &Stay, event: Option<&'a LogEvent>) -> Result<&'a LogEvent, ErrorBody> {
+    seen(stay, event).and_then(|event| match event.is_deleted() {
+        false => Ok(event),
+        true => Err(no_such_message()),
+    })
+}
+
+/// Whether the caller may write in his own thread of time: `window_us` after the message.
+fn in_window(event: &LogEvent, now: i64, window_us: i64) -> Result<(), ErrorBody> {
+    if now.saturating_sub(event.created_at) > window_us {
+        return Err(refuse(
+            ErrorCode::Forbidden,
+            "the message is too old to be changed",
+        ));
+    }
+    Ok(())
+}
+
+pub(in crate::chat) fn edit<'a>(
+    room: &Room,
+    actor: UserId,
+    event: Option<&'a LogEvent>,
+    (now, window_us): (i64, i64),
+    edits: usize,
+) -> Result<&'a LogEvent, ErrorBody> {
+    may_write(room, actor)?;
+    let event = alive(&member(room, actor)?, event)?;
+    if event.actor != actor {
+        return Err(refuse(ErrorCode::Forbidden, "only its author edits a message"));
+    }
+    if event
+        .extras
+        .as_ref()
+        .is_some_and(|extras| extras.forward.is_some())
+    {
+        return Err(refuse(ErrorCode::Forbidden, "a forwarded message is not edited"));
+    }
+    in_window(event, now, window_us)?;
+    if edits >= EDITS_MAX {
+        return Err(refuse(
+            ErrorCode::Forbidden,
+            "a message is edited at most 100 times",
+        ));
+    }
+    Ok(event)
+}
+
+/// `None`: it is gone already.
+pub(in crate::chat) fn delete<'a>(
+    room: &Room,
+    actor: UserId,
+    event: Option<&'a LogEvent>,
+    (now, window_us): (i64, i64),
+) -> Result<Option<&'a LogEvent>, ErrorBody> {
+    let stay = member(room, actor)?;
+    let event = seen(&stay, event)?;
+    if stay.role < Role::Admin {
+        if event.actor != actor {
+            return Err(refuse(
+                ErrorCode::Forbidden,
+                "only its author and admins take a message away for all",
+            ));
+        }
+        in_window(event, now, window_us)?;
+    }
+    Ok((!event.is_deleted()).then_some(event))
+}
+
+/// Every member reacts, readers too. `kinds` are those that the message has without the new one.
+pub(in crate::chat) fn react<'a>(
+    room: &Room,
+    actor: UserId,
+    event: Option<&'a LogEvent>,
+    kinds: usize,
+) -> Result<&'a LogEvent, ErrorBody> {
+    let event = alive(&member(room, actor)?, event)?;
+    if kinds >= REACTION_KINDS_MAX {
+        return Err(refuse(
+            ErrorCode::TooLarge,
+            "a message has at most 20 kinds of reactions",
+        ));
+    }
+    Ok(event)
+}
+
+/// Admins pin; in a direct room both do. `pins` are those of the room without the new one.
+pub(in crate::chat) fn pin<'a>(
+    room: &Room,
+    actor: UserId,
+    event: Option<&'a LogEvent>,
+    pins: usize,
+) -> Result<&'a LogEvent, ErrorBody> {
+    let stay = member(room, actor)?;
+    let event = alive(&stay, event)?;
+    if !manages(room, &stay) {
+        return Err(refuse(
+            ErrorCode::Forbidden,
+            "only admins and the owner pin messages",
+        ));
+    }
+    if pins >= PINS_MAX {
+        return Err(refuse(
+            ErrorCode::TooLarge,
+            "a room has at most 100 pinned messages",
+        ));
+    }
+    Ok(event)
+}
+
+/// What a message refers to in its own room.
+pub(in crate::chat) fn refer(
+    room: &Room,
+    actor: UserId,
+    send: &Send,
+    reply: Option<&LogEvent>,
+    root: Option<&LogEvent>,
+) -> Result<(), ErrorBody> {
+    let stay = member(room, actor)?;
+    if send.reply_to.is_some() {
+        alive(&stay, reply)?;
+    }
+    if send.thread.is_some() {
+        let root = alive(&stay, root)?;
+        if root.extras.as_ref().is_some_and(|extras| extras.thread.is_some()) {
+            return Err(refuse(
+                ErrorCode::BadRequest,
+                "a thread does not begin inside of another",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Those of the mentioned who are members and not the caller himself; everybody, if he may.
+pub(in crate::chat) fn mentions(
+    room: &Room,
+    actor: UserId,
+    wanted: Vec<UserId>,
+) -> Result<Vec<UserId>, ErrorBody> {
+    let stay = member(room, actor)?;
+    if wanted.contains(&UserId::NIL) && !manages(room, &stay) {
+        return Err(refuse(
+            ErrorCode::Forbidden,
+            "only admins and the owner mention the room",
+        ));
+    }
+    let counts = |user: &UserId| user.is_nil() || (*user != actor && room.find(*user).is_some());
+    Ok(wanted.into_iter().filter(counts).collect())
+}
+
+fn manages(room: &Room, stay: &Stay) -> bool {
+    room.info.kind == RoomKind::Direct || stay.role >= Role::Admin
+}
