@@ -181,8 +181,16 @@ async fn a_sync_returns_what_changed_and_counts_it() {
     let other = Uuid::now_v7();
     write(&client, busy, other, "hello").await;
     write(&client, busy, world.user.0, "mine").await;
-    write(&client, busy, other, "@Ada.L, and not @ada.love: see @ada.l.").await;
-    write(&client, busy, other, "not @ada.lovelace, nor x@ada.l").await;
+    write(&client, busy, other, "for you").await;
+    let mention = "UPDATE events SET mentions = ARRAY[$2, gen_random_uuid()] WHERE room = $1 AND body = 'for you'";
+    client.execute(mention, &[&busy, &world.user.0]).await.unwrap();
+    write(&client, busy, other, "taken away").await;
+    let delete = "UPDATE events SET deleted_at = 1, body = '' WHERE room = $1 AND body = 'taken away'";
+    client.execute(delete, &[&busy]).await.unwrap();
+    write(&client, busy, other, "last").await;
+    write(&client, busy, other, "hidden").await;
+    let hide = "INSERT INTO hidden SELECT $2, room, seq FROM events WHERE room = $1 AND body = 'hidden'";
+    client.execute(hide, &[&busy, &world.user.0]).await.unwrap();
     let sql = "UPDATE members SET to_seq = 1, changed = pg_current_xact_id() WHERE room = $1";
     client.execute(sql, &[&left]).await.unwrap();
     let page = world.call(Method::Sync, json!({"cursor": cursor})).await.unwrap();
@@ -191,9 +199,9 @@ async fn a_sync_returns_what_changed_and_counts_it() {
         .iter()
         .find(|room| room["room"]["id"] == busy.to_string())
         .unwrap();
-    assert_eq!((&state["seq"], &state["n"]), (&json!(5), &json!(4)));
+    assert_eq!((&state["seq"], &state["n"]), (&json!(7), &json!(6)));
     assert_eq!((&state["unread"], &state["mentions"]), (&json!(3), &json!(1)));
-    assert_eq!(state["last_message"]["text"], "not @ada.lovelace, nor x@ada.l");
+    assert_eq!(state["last_message"]["text"], "last");
     assert_eq!(page["left"], json!([{"room": left, "seq": 1}]));
     assert_eq!(page["reset"], json!(false));
     let (later, _, _, _) = world.sync(page["cursor"].as_str(), 100).await;

@@ -20,6 +20,8 @@ mod command;
 mod extras;
 mod history;
 mod log;
+#[cfg(test)]
+mod message_tests;
 mod messages;
 mod plan;
 mod receipts;

@@ -147,9 +147,20 @@ fn write(actor: u128, in_room: u128, op: u128, command: Command) -> Write {
 fn send(actor: u128, op: u128, text: &str) -> Write {
     let params = Send {
         client_message_id: Op(Uuid::from_u128(op + 1)),
-        text: text.to_owned(),
+        ..plain(text)
     };
     write(actor, 1, op, Command::Send(params))
+}
+
+fn plain(text: &str) -> Send {
+    Send {
+        client_message_id: Op::NIL,
+        text: text.to_owned(),
+        reply_to: None,
+        thread: None,
+        forward: None,
+        entities: Vec::new(),
+    }
 }
 
 fn create(actor: u128, in_room: u128, op: u128, kind: RoomKind, others: &[u128]) -> Write {
@@ -222,7 +233,7 @@ fn any_write() -> impl Strategy<Value = Write> {
                 _ => {
                     let params = Send {
                         client_message_id: op_id,
-                        text: op.to_string(),
+                        ..plain(&op.to_string())
                     };
                     write(actor, in_room, op * 8 + 5, Command::Send(params))
                 }
