@@ -99,7 +99,11 @@ impl Model {
             messages.reactions.insert(((room(1), *seq), *by, emoji.clone()));
         }
         for ((seq, emoji), count) in &self.kinds {
-            messages.kinds.entry((room(1), *seq)).or_default().insert(emoji.clone(), *count);
+            messages
+                .kinds
+                .entry((room(1), *seq))
+                .or_default()
+                .insert(emoji.clone(), *count);
         }
         messages.pins.insert(room(1), self.pins.iter().copied().collect());
         for write in writes {
@@ -109,7 +113,10 @@ impl Model {
                 let known = Known::Event(event.clone(), Arc::clone(self.room.receivers()));
                 loaded.known.insert((write.room, write.actor, op), known);
             } else if let Some((hash, result)) = self.applied.get(&(write.actor, op)) {
-                loaded.known.insert(applied_key(write.actor, op), Known::Applied(*hash, result.clone()));
+                loaded.known.insert(
+                    applied_key(write.actor, op),
+                    Known::Applied(*hash, result.clone()),
+                );
             }
         }
         loaded
@@ -121,7 +128,10 @@ impl Model {
         let writes: Vec<Result<Write, ErrorBody>> = writes.iter().cloned().map(Ok).collect();
         let plan = plan(&writes, loaded, self.now);
         for event in plan.events {
-            assert!(self.log.insert(event.seq, event).is_none(), "a number given twice");
+            assert!(
+                self.log.insert(event.seq, event).is_none(),
+                "a number given twice"
+            );
         }
         if let Some((_, head)) = plan.heads.first() {
             self.head = *head;
@@ -160,7 +170,8 @@ impl Model {
             let (count, last) = self.threads.entry(root).or_default();
             (*count, *last) = (*count + gain.count, gain.last_seq.max(*last));
         }
-        self.hidden.extend(rows.hidden.into_iter().map(|(by, (_, seq))| (by, seq)));
+        self.hidden
+            .extend(rows.hidden.into_iter().map(|(by, (_, seq))| (by, seq)));
         for (_, seq) in rows.purged {
             for (edit_seq, _) in self.edits.remove(&seq).unwrap_or_default() {
                 let event = self.log.get_mut(&edit_seq).expect("an edit is an event");
@@ -180,9 +191,16 @@ impl Model {
     /// What holds at any time, worked out from the log alone.
     fn check(&self) {
         let seqs: Vec<i64> = self.log.keys().copied().collect();
-        assert_eq!(seqs, (1..=self.head.seq).collect::<Vec<_>>(), "the log has no hole");
-        let messages: Vec<&LogEvent> =
-            self.log.values().filter(|event| event.kind == Kind::MessageCreated).collect();
+        assert_eq!(
+            seqs,
+            (1..=self.head.seq).collect::<Vec<_>>(),
+            "the log has no hole"
+        );
+        let messages: Vec<&LogEvent> = self
+            .log
+            .values()
+            .filter(|event| event.kind == Kind::MessageCreated)
+            .collect();
         let ns: Vec<i64> = messages.iter().filter_map(|event| event.n).collect();
         assert_eq!(ns, (1..=self.head.n).collect::<Vec<_>>(), "messages are counted");
         let mut kinds: BTreeMap<(i64, String), i64> = BTreeMap::new();
@@ -192,17 +210,32 @@ impl Model {
         assert_eq!(kinds, self.kinds, "reactions are counted");
         for message in &messages {
             let replies = messages.iter().filter(|reply| {
-                !reply.is_deleted() && reply.extras.as_ref().is_some_and(|e| e.thread == Some(message.seq))
+                !reply.is_deleted()
+                    && reply
+                        .extras
+                        .as_ref()
+                        .is_some_and(|e| e.thread == Some(message.seq))
             });
             let counted = self.threads.get(&message.seq).map_or(0, |(count, _)| *count);
-            assert_eq!(counted, i64::try_from(replies.count()).unwrap(), "a thread is counted");
-            let edits = self.log.values().filter(|event| {
-                event.kind == Kind::MessageEdited && event.seen_with() == message.seq
-            });
-            let texts: Vec<Value> = edits.map(|event| serde_json::from_str(&event.body).unwrap()).collect();
+            assert_eq!(
+                counted,
+                i64::try_from(replies.count()).unwrap(),
+                "a thread is counted"
+            );
+            let edits = self
+                .log
+                .values()
+                .filter(|event| event.kind == Kind::MessageEdited && event.seen_with() == message.seq);
+            let texts: Vec<Value> = edits
+                .map(|event| serde_json::from_str(&event.body).unwrap())
+                .collect();
             if message.is_deleted() {
                 assert!(message.body.is_empty() && message.hash == [0; 16]);
-                assert!(texts.iter().all(|data| data["text"] == "" && data.get("entities").is_none()));
+                assert!(
+                    texts
+                        .iter()
+                        .all(|data| data["text"] == "" && data.get("entities").is_none())
+                );
                 assert!(!self.edits.contains_key(&message.seq) && !self.pins.contains(&message.seq));
                 assert!(self.reactions.iter().all(|(seq, ..)| *seq != message.seq));
             } else {
@@ -210,7 +243,10 @@ impl Model {
                 // The row says what the last edit says.
                 if let Some(last) = texts.last() {
                     assert_eq!(last["text"], message.body);
-                    assert_eq!(last["edited_at"], message.extras.as_ref().unwrap().edited_at.unwrap());
+                    assert_eq!(
+                        last["edited_at"],
+                        message.extras.as_ref().unwrap().edited_at.unwrap()
+                    );
                 }
             }
         }
@@ -258,7 +294,11 @@ fn edit(actor: u128, op: u128, seq: u64, text: &str) -> Write {
 
 fn delete(actor: u128, op: u128, seq: u64, whom: DeleteFor) -> Write {
     let op_id = op_of(op);
-    write(actor, op, Command::About(About::Delete(Delete { op: op_id, seq, whom })))
+    write(
+        actor,
+        op,
+        Command::About(About::Delete(Delete { op: op_id, seq, whom })),
+    )
 }
 
 fn react(actor: u128, op: u128, seq: u64, emoji: &str, remove: bool) -> Write {
@@ -273,7 +313,15 @@ fn react(actor: u128, op: u128, seq: u64, emoji: &str, remove: bool) -> Write {
 
 fn pin(actor: u128, op: u128, seq: u64, pinned: bool) -> Write {
     let op_id = op_of(op);
-    write(actor, op, Command::About(About::Pin(Pin { op: op_id, seq, pinned })))
+    write(
+        actor,
+        op,
+        Command::About(About::Pin(Pin {
+            op: op_id,
+            seq,
+            pinned,
+        })),
+    )
 }
 
 fn reply(outcome: &Outcome) -> Result<Value, ErrorCode> {
@@ -291,9 +339,24 @@ fn any_write() -> impl Strategy<Value = Write> {
         let emoji = ["👍", "🎉"][usize::from(rest % 2 == 0)];
         match what {
             0..3 => send(actor, op, &format!("t{op}")),
-            3 => rich(actor, op, "rich", (rest % 2 == 0).then_some(seq), (rest % 3 < 2).then_some(seq)),
+            3 => rich(
+                actor,
+                op,
+                "rich",
+                (rest % 2 == 0).then_some(seq),
+                (rest % 3 < 2).then_some(seq),
+            ),
             4 | 5 => edit(actor, op, seq, &format!("e{op}")),
-            6 => delete(actor, op, seq, if rest % 4 == 0 { DeleteFor::Me } else { DeleteFor::All }),
+            6 => delete(
+                actor,
+                op,
+                seq,
+                if rest % 4 == 0 {
+                    DeleteFor::Me
+                } else {
+                    DeleteFor::All
+                },
+            ),
             7 => react(actor, op, seq, emoji, false),
             8 => react(actor, op, seq, emoji, true),
             _ => pin(actor, op, seq, rest % 3 > 0),
@@ -390,7 +453,10 @@ fn only_the_author_edits_and_only_in_time() {
     let seqs: Vec<_> = outcomes.iter().map(seq_of).collect();
     let (no, none) = (Err(ErrorCode::Forbidden), Err(ErrorCode::NotFound));
     assert_eq!(seqs, [no, Ok(4), no, none, none, none]);
-    assert!(!outcomes[1].deliveries[0].users.contains(&user(3)), "an old text is not for who came later");
+    assert!(
+        !outcomes[1].deliveries[0].users.contains(&user(3)),
+        "an old text is not for who came later"
+    );
     assert_eq!(model.edits[&3], [(4, "b".to_owned())]);
     model.now += 2 * HOUR_US;
     assert_eq!(seq_of(&model.run(&[edit(1, 7, 3, "late")])[0]), no);
@@ -405,7 +471,10 @@ fn a_repeat_of_what_was_edited_or_taken_away_is_a_duplicate() {
     let mut model = model();
     model.run(&[edit(1, 2, 3, "better")]);
     let again = reply(&model.run(&[send(1, 9_001, "b")])[0]).unwrap();
-    assert_eq!((&again["duplicate"], &again["message"]["text"]), (&true.into(), &"better".into()));
+    assert_eq!(
+        (&again["duplicate"], &again["message"]["text"]),
+        (&true.into(), &"better".into())
+    );
     let mut other = send(1, 9_001, "c");
     other.op = other.op.map(|(op, _)| (op, [99; 16]));
     assert_eq!(reply(&model.run(&[other.clone()])[0]), Err(ErrorCode::Conflict));
@@ -413,18 +482,32 @@ fn a_repeat_of_what_was_edited_or_taken_away_is_a_duplicate() {
     // Nothing is left to compare.
     let again = reply(&model.run(&[other])[0]).unwrap();
     assert_eq!((&again["seq"], &again["duplicate"]), (&3.into(), &true.into()));
-    assert_eq!((&again["message"]["text"], &again["message"]["deleted"]), (&"".into(), &true.into()));
+    assert_eq!(
+        (&again["message"]["text"], &again["message"]["deleted"]),
+        (&"".into(), &true.into())
+    );
     let twice = reply(&model.run(&[delete(1, 5, 3, DeleteFor::All)])[0]).unwrap();
     assert_eq!((&twice["seq"], &twice["duplicate"]), (&0.into(), &true.into()));
-    assert_eq!(seq_of(&model.run(&[edit(1, 6, 3, "x")])[0]), Err(ErrorCode::NotFound));
-    assert_eq!(seq_of(&model.run(&[react(1, 7, 3, "👍", false)])[0]), Err(ErrorCode::NotFound));
+    assert_eq!(
+        seq_of(&model.run(&[edit(1, 6, 3, "x")])[0]),
+        Err(ErrorCode::NotFound)
+    );
+    assert_eq!(
+        seq_of(&model.run(&[react(1, 7, 3, "👍", false)])[0]),
+        Err(ErrorCode::NotFound)
+    );
 }
 
 #[test]
 fn kinds_of_reactions_are_bounded_and_one_can_join_the_twentieth() {
     let mut model = model();
-    let emoji: Vec<String> = (0..21).map(|n| char::from_u32(0x1F600 + n).unwrap().to_string()).collect();
-    let writes: Vec<Write> = (0..).zip(&emoji).map(|(n, emoji)| react(1, n, 2, emoji, false)).collect();
+    let emoji: Vec<String> = (0..21)
+        .map(|n| char::from_u32(0x1F600 + n).unwrap().to_string())
+        .collect();
+    let writes: Vec<Write> = (0..)
+        .zip(&emoji)
+        .map(|(n, emoji)| react(1, n, 2, emoji, false))
+        .collect();
     let outcomes = model.run(&writes);
     assert!(outcomes[..20].iter().all(|outcome| reply(outcome).is_ok()));
     assert_eq!(reply(&outcomes[20]), Err(ErrorCode::TooLarge));
@@ -437,7 +520,10 @@ fn kinds_of_reactions_are_bounded_and_one_can_join_the_twentieth() {
 #[test]
 fn only_those_who_keep_order_pin_and_mention_the_room() {
     let mut model = model();
-    assert_eq!(seq_of(&model.run(&[pin(1, 1, 2, true)])[0]), Err(ErrorCode::Forbidden));
+    assert_eq!(
+        seq_of(&model.run(&[pin(1, 1, 2, true)])[0]),
+        Err(ErrorCode::Forbidden)
+    );
     assert_eq!(seq_of(&model.run(&[pin(0, 2, 2, true)])[0]), Ok(4));
     let mention = |actor, op, kind, who: Option<UserId>| {
         let mut write = send(actor, op, "@all");
@@ -461,7 +547,13 @@ fn only_those_who_keep_order_pin_and_mention_the_room() {
         mention(1, 7, EntityType::Mention, Some(user(1))),
     ]);
     assert_eq!(seq_of(&outcomes[0]), Err(ErrorCode::Forbidden));
-    let mentions = |seq: i64| model.log[&seq].extras.as_ref().map(|e| e.mentions.clone()).unwrap_or_default();
+    let mentions = |seq: i64| {
+        model.log[&seq]
+            .extras
+            .as_ref()
+            .map(|e| e.mentions.clone())
+            .unwrap_or_default()
+    };
     assert_eq!([mentions(5), mentions(6)], [vec![UserId::NIL], vec![user(0)]]);
     assert!(mentions(7).is_empty() && mentions(8).is_empty());
 }
@@ -477,12 +569,18 @@ fn a_source_that_the_caller_does_not_see_is_not_forwarded() {
         write
     };
     // Nothing says that he sees it.
-    assert_eq!(seq_of(&model.run(&[forward(1, room(1), 2)])[0]), Err(ErrorCode::NotFound));
+    assert_eq!(
+        seq_of(&model.run(&[forward(1, room(1), 2)])[0]),
+        Err(ErrorCode::NotFound)
+    );
     let write = forward(2, room(1), 2);
     let mut loaded = model.load(std::slice::from_ref(&write));
     loaded.messages.sources.insert((user(1), (room(1), 2)));
     let planned = plan(&[Ok(write)], loaded, model.now);
     let event = &planned.events[0];
     let origin = event.extras.as_ref().unwrap().forward.unwrap();
-    assert_eq!((event.body.as_str(), origin.seq, origin.sender), ("a", 2, user(0)));
+    assert_eq!(
+        (event.body.as_str(), origin.seq, origin.sender),
+        ("a", 2, user(0))
+    );
 }

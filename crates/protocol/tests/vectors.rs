@@ -11,7 +11,9 @@ use hub_protocol::api::event::{
     CreatedData, DeletedData, EditedData, Event, HiddenData, MemberData, MigrateData, PinnedData,
     ReactedData, ReceiptsData, SyncData, TypingData, UnreadData,
 };
-use hub_protocol::api::{Empty, Failure, Request, Success, auth, message, receipt, room, session, sync, user};
+use hub_protocol::api::{
+    Empty, Failure, Request, Success, auth, message, receipt, room, session, sync, user,
+};
 use hub_protocol::batch::{
     DownlinkBatch, DownlinkWriter, EntryKind, EnvelopeHeader, Reply, Target, UplinkBatch, UplinkWriter,
 };

@@ -121,11 +121,12 @@ async fn insert_rich(tx: &Tx, events: &[&LogEvent]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The statement of a page: room, and the inclusive ranges to read.
+/// The statement of a page: room, and the inclusive ranges to read. `OFFSET 0` keeps the planner from reading the whole
+/// room and joining it with the ranges.
 pub(in crate::chat) const PAGE_SQL: &str = concat!(
     "SELECT ",
     event_columns!(),
     " FROM unnest($2::bigint[], $3::bigint[]) AS r (low, high) \
-     CROSS JOIN LATERAL (SELECT * FROM events WHERE room = $1 AND seq BETWEEN r.low AND r.high) AS e \
+     CROSS JOIN LATERAL (SELECT * FROM events WHERE room = $1 AND seq BETWEEN r.low AND r.high OFFSET 0) AS e \
      ORDER BY e.seq"
 );
