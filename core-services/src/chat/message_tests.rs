@@ -541,7 +541,7 @@ fn only_those_who_keep_order_pin_and_mention_the_room() {
     let outcomes = model.run(&[
         mention(1, 3, EntityType::Room, None),
         mention(0, 4, EntityType::Room, None),
-        mention(1, 5, EntityType::Mention, Some(user(0))),
+        mention(1, 5, EntityType::Mention, Some(user(2))),
         // A stranger and the caller himself do not count.
         mention(1, 6, EntityType::Mention, Some(user(4))),
         mention(1, 7, EntityType::Mention, Some(user(1))),
@@ -554,7 +554,7 @@ fn only_those_who_keep_order_pin_and_mention_the_room() {
             .map(|e| e.mentions.clone())
             .unwrap_or_default()
     };
-    assert_eq!([mentions(5), mentions(6)], [vec![UserId::NIL], vec![user(0)]]);
+    assert_eq!([mentions(5), mentions(6)], [vec![UserId::NIL], vec![user(2)]]);
     assert!(mentions(7).is_empty() && mentions(8).is_empty());
 }
 

@@ -32,7 +32,7 @@ fn alive<'a>(stay: &Stay, event: Option<&'a LogEvent>) -> Result<&'a LogEvent, E
     })
 }
 
-/// Whether the caller may write in his own thread of time: `window_us` after the message.
+/// Whether the message is young enough to be changed by its author: at most `window_us` old.
 fn in_window(event: &LogEvent, now: i64, window_us: i64) -> Result<(), ErrorBody> {
     if now.saturating_sub(event.created_at) > window_us {
         return Err(refuse(
