@@ -756,7 +756,11 @@ impl Ephemeral {
                 .await
                 .expect("the channel is open");
             for entry in DownlinkBatch::parse(message.get_payload_bytes()).unwrap().iter() {
-                let users = entry.targets.iter().map(|target| target.user()).collect();
+                let users = entry
+                    .targets
+                    .iter()
+                    .map(hub_protocol::batch::Target::user)
+                    .collect();
                 self.waiting
                     .push((users, serde_json::from_slice(entry.body).unwrap()));
             }

@@ -22,7 +22,7 @@ use crate::call::json;
 use crate::chat::command::{About, Write};
 use crate::chat::extras::{self, Extras};
 use crate::chat::log::LogEvent;
-use crate::chat::room::{Head, Room};
+use crate::chat::room::{Head, Room, Stay};
 use crate::chat::rules::message as rules;
 use crate::chat::rules::{may_write, member};
 use crate::service::{Delivery, Outcome};
@@ -232,14 +232,11 @@ impl Planner {
             by: write.actor,
         };
         // Whoever came after the message was written does not see it, so he does not see its new text either.
-        let receivers = match room.stays().iter().all(|stay| stay.from_seq <= key.1) {
-            true => Arc::clone(room.receivers()),
-            false => room
-                .stays()
-                .iter()
-                .filter(|stay| stay.from_seq <= key.1)
-                .map(|stay| stay.user)
-                .collect(),
+        let sees = |stay: &&Stay| stay.from_seq <= key.1;
+        let receivers = if room.stays().iter().all(|stay| sees(&stay)) {
+            Arc::clone(room.receivers())
+        } else {
+            room.stays().iter().filter(sees).map(|stay| stay.user).collect()
         };
         let body = (text(&data), None);
         Ok(Planned::Done(self.append(

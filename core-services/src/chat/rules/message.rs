@@ -26,10 +26,11 @@ pub(in crate::chat) fn seen<'a>(stay: &Stay, event: Option<&'a LogEvent>) -> Res
 
 /// The same, if it was not taken away.
 fn alive<'a>(stay: &Stay, event: Option<&'a LogEvent>) -> Result<&'a LogEvent, ErrorBody> {
-    seen(stay, event).and_then(|event| match event.is_deleted() {
-        false => Ok(event),
-        true => Err(no_such_message()),
-    })
+    let event = seen(stay, event)?;
+    if event.is_deleted() {
+        return Err(no_such_message());
+    }
+    Ok(event)
 }
 
 /// Whether the message is young enough to be changed by its author: at most `window_us` old.
