@@ -7,14 +7,18 @@
 //! | `plan` | repeats, decisions and numbers of one transaction |
 //! | `log` | events, and the texts that follow from them |
 //! | `store` | the only SQL |
+//! | `facts` | what else a plan knows: accounts, blocks, bans, links, preferences |
 //! | `history` | which part of a log a caller sees |
+//! | `lists` | members, bans and links, page by page |
 //! | `cache` | rooms that were seen lately |
 //!
 //! Invariant: a message gets its sequence number in one place, `plan`, inside the transaction that stores it.
 
 mod cache;
 mod command;
+mod facts;
 mod history;
+mod lists;
 mod log;
 mod plan;
 mod room;
@@ -138,7 +142,7 @@ impl Chat {
             return Ok(Outcome::refused(rules::no_such_room()));
         };
         let is_member = room.find(call.header.user).is_some();
-        if !is_member && room.info.kind != RoomKind::Channel {
+        if room.ended || !is_member && room.info.kind != RoomKind::Channel {
             return Ok(Outcome::refused(rules::no_such_room()));
         }
         // Anyone may look at a channel before joining it, but not at who reads it.
@@ -173,6 +177,11 @@ impl Chat {
         let allowed = match self.recent(id).await? {
             Some(room) => rules::may_write(&room, user).map(|()| room),
             None => Err(rules::no_such_room()),
+        };
+        let peer = allowed.as_ref().ok().and_then(|room| room.peer(user));
+        let allowed = match peer {
+            Some(peer) if lists::is_blocked(&self.store, user, peer).await? => Err(rules::blocked()),
+            _ => allowed,
         };
         Ok(match allowed {
             Err(refusal) => Outcome::refused(refusal),
@@ -222,6 +231,10 @@ impl Handler for Chat {
         }
         match call.header.method {
             Method::RoomGet => self.get(call).await,
+            Method::MemberList => lists::members(&self.store, call).await,
+            Method::MemberBans => lists::bans(&self.store, call).await,
+            Method::InviteList => lists::invites(&self.store, call).await,
+            Method::InviteLook => lists::look(&self.store, call).await,
             Method::MessageHistory => self.history(call).await,
             Method::TypingSet => self.typing(call).await,
             _ => Ok(Outcome::refused(refuse(

@@ -25,6 +25,8 @@ pub struct Event<D> {
 pub const TYPING: &str = "typing";
 /// Somebody's read mark moved: [`ReadData`].
 pub const READ: &str = "receipt.read";
+/// Another device of the user changed how he keeps a room: [`super::setting::Preferences`].
+pub const PREFERENCES: &str = "room.preferences";
 /// The room went on; fetch what is new: `room` and `seq` of the event, empty data.
 pub const BUMP: &str = "room.bump";
 /// Deliveries may have been lost: sync within a random part of [`SyncData::spread_ms`].
@@ -44,15 +46,24 @@ pub enum Kind {
     MemberAdded = 3,
     /// A user is no member any more; for him this is the last event: [`MemberData`].
     MemberRemoved = 4,
+    /// Name, topic, avatar or settings of the room changed: [`UpdatedData`].
+    RoomUpdated = 9,
+    /// A member has another role: [`MemberData`].
+    MemberUpdated = 10,
+    /// The room ended, for everybody: [`DeletedData`].
+    RoomDeleted = 11,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 7] = [
         Self::RoomCreated,
         Self::MessageCreated,
         Self::MemberAdded,
         Self::MemberRemoved,
+        Self::RoomUpdated,
+        Self::MemberUpdated,
+        Self::RoomDeleted,
     ];
 
     /// The name on the wire.
@@ -62,6 +73,9 @@ impl Kind {
             Self::MessageCreated => "message.created",
             Self::MemberAdded => "member.added",
             Self::MemberRemoved => "member.removed",
+            Self::RoomUpdated => "room.updated",
+            Self::MemberUpdated => "member.updated",
+            Self::RoomDeleted => "room.deleted",
         }
     }
 
@@ -91,16 +105,46 @@ pub struct CreatedData {
 /// Data of `message.created`.
 pub type MessageData = Message;
 
-/// Data of `member.added` and `member.removed`.
+/// Data of `room.updated`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UpdatedData {
+    /// The op of the change.
+    pub op: Op,
+    /// The room as it is from here on.
+    pub room: Room,
+    /// Who did it.
+    pub by: UserId,
+    /// When, µs since the Unix epoch.
+    pub created_at: i64,
+}
+
+/// Data of `room.deleted`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DeletedData {
+    /// The op of the change.
+    pub op: Op,
+    /// Who did it.
+    pub by: UserId,
+    /// When, µs since the Unix epoch.
+    pub created_at: i64,
+}
+
+/// Data of `member.added`, `member.removed` and `member.updated`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct MemberData {
     /// The op of the change.
     pub op: Op,
     /// Whom it concerns.
     pub user: UserId,
-    /// His role; absent when removed.
+    /// His role; absent when removed. `owner` in `member.updated`: the room was handed over, and `by` is `admin` now.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub role: Option<Role>,
+    /// In `member.removed`: he is kept out.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub banned: bool,
+    /// In `member.removed`: who owns the room now that its owner left.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub heir: Option<UserId>,
     /// Who did it.
     pub by: UserId,
     /// When, µs since the Unix epoch.

@@ -11,9 +11,12 @@
 
 pub mod auth;
 pub mod event;
+pub mod invite;
+pub mod member;
 pub mod message;
 pub mod room;
 pub mod session;
+pub mod setting;
 pub mod sync;
 pub mod user;
 
