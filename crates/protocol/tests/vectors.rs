@@ -7,7 +7,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
-use hub_protocol::api::event::{CreatedData, Event, MemberData, MigrateData, ReadData, SyncData, TypingData};
+use hub_protocol::api::event::{
+    CreatedData, DeletedData, Event, MemberData, MigrateData, ReadData, SyncData, TypingData, UpdatedData,
+};
 use hub_protocol::api::{Empty, Failure, Request, Success, auth, message, room, session, sync, user};
 use hub_protocol::batch::{
     DownlinkBatch, DownlinkWriter, EntryKind, EnvelopeHeader, Reply, Target, UplinkBatch, UplinkWriter,
@@ -203,7 +205,11 @@ fn round_trip_of(shape: &str, text: &str) -> String {
         "failure" => round_trip::<Failure>(text),
         "event room.created" => round_trip::<Event<CreatedData>>(text),
         "event message.created" => round_trip::<Event<message::Message>>(text),
-        "event member.added" | "event member.removed" => round_trip::<Event<MemberData>>(text),
+        "event room.updated" => round_trip::<Event<UpdatedData>>(text),
+        "event room.deleted" => round_trip::<Event<DeletedData>>(text),
+        "event member.added" | "event member.removed" | "event member.updated" => {
+            round_trip::<Event<MemberData>>(text)
+        }
         "event typing" => round_trip::<Event<TypingData>>(text),
         "event receipt.read" => round_trip::<Event<ReadData>>(text),
         "event room.bump" => round_trip::<Event<Empty>>(text),
