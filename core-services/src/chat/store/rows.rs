@@ -11,7 +11,7 @@ use crate::store::{StoreError, Tx};
 
 pub(super) async fn update_rooms(tx: &Tx, updated: &[RoomRow], now: i64) -> Result<(), StoreError> {
     const SQL: &str = "UPDATE rooms r SET name = w.name, topic = w.topic, avatar = w.avatar, \
-             settings = w.settings::jsonb, ended_at = CASE WHEN w.ended THEN $7 END \
+             settings = w.settings::jsonb, ended_at = CASE WHEN w.ended THEN $7::bigint END \
          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::boolean[]) \
              AS w (id, name, topic, avatar, settings, ended) WHERE r.id = w.id";
     const ENDED: &str = "DELETE FROM invites WHERE room = ANY($1)";
