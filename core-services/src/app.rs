@@ -148,7 +148,7 @@ fn start(
             Ok(spawn(auth, parts, tasks, ending))
         }
         Service::Chat => Ok(spawn(
-            Chat::new(parts.store.clone(), &parts.meta).with_edit_window(parts.config.edit_window),
+            Chat::new(parts.store.clone(), &parts.meta),
             parts,
             tasks,
             ending,

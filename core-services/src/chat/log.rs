@@ -2,9 +2,9 @@
 //! caller is answered. A repeat, a replay and a page of history use the same, so they cannot differ.
 
 use bytes::Bytes;
-use hub_protocol::api::event::{CreatedData, EditedData, Event, Kind, MemberData};
+use hub_protocol::api::event::{CreatedData, EditedData, Event, Kind, MemberData, UpdatedData};
 use hub_protocol::api::message::{Message, Sent};
-use hub_protocol::api::room::{Changed, Created, Member, Role, Room};
+use hub_protocol::api::room::{Changed, Created, Member, Room};
 use hub_protocol::{Op, RoomId, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -40,16 +40,9 @@ pub fn created_body(op: Op, room: &Room, members: &[Member]) -> String {
     serde_json::to_string(&data).expect("our types have string keys only")
 }
 
-/// The data of `member.added` and `member.removed`, as it stands in the log.
-pub(super) fn member_body(op: Op, user: UserId, role: Option<Role>, by: UserId, created_at: i64) -> String {
-    let data = MemberData {
-        op,
-        user,
-        role,
-        by,
-        created_at,
-    };
-    serde_json::to_string(&data).expect("our types have string keys only")
+/// Any data of our own, as it stands in the log.
+pub(super) fn body<D: Serialize>(data: &D) -> String {
+    serde_json::to_string(data).expect("our types have string keys only")
 }
 
 impl LogEvent {
@@ -119,6 +112,14 @@ impl LogEvent {
                 })
             }
             Kind::RoomCreated => match serde_json::from_str::<CreatedData>(&self.body) {
+                Ok(data) => json(&Created {
+                    room: data.room,
+                    seq,
+                    duplicate,
+                }),
+                Err(_not_json) => json(&Changed { seq, duplicate }),
+            },
+            Kind::RoomUpdated => match serde_json::from_str::<UpdatedData>(&self.body) {
                 Ok(data) => json(&Created {
                     room: data.room,
                     seq,

@@ -9,6 +9,7 @@ use hub_protocol::api::entity::{Entity, EntityType};
 use hub_protocol::api::event::Kind;
 use hub_protocol::api::message::{Delete, DeleteFor, Edit, Pin, React, Send};
 use hub_protocol::api::room::{self as api, Role, RoomKind};
+use hub_protocol::api::setting::Settings;
 use hub_protocol::error::ErrorBody;
 use hub_protocol::{ErrorCode, Op, RoomId, UserId};
 use proptest::prelude::*;
@@ -49,6 +50,12 @@ impl Model {
             name: "r".to_owned(),
             created_by: user(0),
             created_at: 1,
+            topic: String::new(),
+            avatar: None,
+            settings: Settings {
+                edit_window_s: 3_600,
+                ..Settings::default()
+            },
         };
         let stay = |(number, role, from_seq)| Stay {
             user: user(number),
@@ -86,9 +93,8 @@ impl Model {
         // A head at 0 would be a room that is made now.
         loaded.heads.insert(room(1), self.head);
         loaded.rooms.insert(room(1), Arc::clone(&self.room));
-        loaded.users = (0..4).map(user).collect();
+        loaded.facts.users = (0..4).map(user).collect();
         let messages = &mut loaded.messages;
-        messages.window_us = HOUR_US;
         for (seq, event) in &self.log {
             messages.events.insert((room(1), *seq), event.clone());
         }

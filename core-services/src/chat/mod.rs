@@ -8,7 +8,9 @@
 //! | `log` | events, and the texts that follow from them |
 //! | `extras` | what a message carries beside its text |
 //! | `store` | the only SQL |
+//! | `facts` | what else a plan knows: accounts, blocks, bans, links, preferences |
 //! | `history` | which part of a log a caller sees |
+//! | `lists` | members, bans and links, page by page |
 //! | `messages`, `search` | the other reads of messages |
 //! | `receipts` | marks that moved, merged |
 //! | `cache` | rooms that were seen lately |
@@ -18,7 +20,9 @@
 mod cache;
 mod command;
 mod extras;
+mod facts;
 mod history;
+mod lists;
 mod log;
 #[cfg(test)]
 mod message_tests;
@@ -35,7 +39,6 @@ mod testing;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use hub_protocol::api::Empty;
@@ -57,9 +60,6 @@ use plan::Planned;
 use receipts::Receipts;
 use room::{Head, Room};
 
-/// Own messages may be edited this long, unless the configuration says otherwise.
-pub const EDIT_WINDOW: Duration = Duration::from_hours(48);
-
 /// The chat service.
 #[derive(Debug)]
 pub struct Chat {
@@ -67,7 +67,6 @@ pub struct Chat {
     key: hmac::Key,
     cache: Arc<Cache>,
     receipts: Receipts,
-    edit_window: Duration,
 }
 
 impl Chat {
@@ -79,15 +78,7 @@ impl Chat {
             key,
             cache: Arc::new(Cache::default()),
             receipts: Receipts::default(),
-            edit_window: EDIT_WINDOW,
         }
-    }
-
-    /// Own messages may be edited and taken away for all this long.
-    #[must_use]
-    pub fn with_edit_window(mut self, window: Duration) -> Self {
-        self.edit_window = window;
-        self
     }
 
     async fn write_all(&self, writes: &[Result<Write, ErrorBody>]) -> Result<Vec<Outcome>, WorkError> {
@@ -101,13 +92,11 @@ impl Chat {
                 .collect());
         }
         let valid = &valid;
-        let window_us = i64::try_from(self.edit_window.as_micros()).unwrap_or(i64::MAX);
         let (plan, stand) = self
             .store
             .run_tx("chat.write", |tx| async move {
                 let now = now_us();
-                let mut loaded = store::load(&tx, valid, cache, now).await?;
-                loaded.messages.window_us = window_us;
+                let loaded = store::load(&tx, valid, cache, now).await?;
                 let plan = plan::plan(writes, loaded, now);
                 let stand = store::save(&tx, &plan, now).await?;
                 Ok((plan, stand))
@@ -173,7 +162,7 @@ impl Chat {
             return Ok(Outcome::refused(rules::no_such_room()));
         };
         let is_member = room.find(call.header.user).is_some();
-        if !is_member && room.info.kind != RoomKind::Channel {
+        if room.ended || !is_member && room.info.kind != RoomKind::Channel {
             return Ok(Outcome::refused(rules::no_such_room()));
         }
         // Anyone may look at a channel before joining it, but not at who reads it.
@@ -208,6 +197,11 @@ impl Chat {
         let allowed = match self.recent(id).await? {
             Some(room) => rules::may_write(&room, user).map(|()| room),
             None => Err(rules::no_such_room()),
+        };
+        let peer = allowed.as_ref().ok().and_then(|room| room.peer(user));
+        let allowed = match peer {
+            Some(peer) if lists::is_blocked(&self.store, user, peer).await? => Err(rules::blocked()),
+            _ => allowed,
         };
         Ok(match allowed {
             Err(refusal) => Outcome::refused(refusal),
@@ -257,6 +251,10 @@ impl Handler for Chat {
         }
         match call.header.method {
             Method::RoomGet => self.get(call).await,
+            Method::MemberList => lists::members(&self.store, call).await,
+            Method::MemberBans => lists::bans(&self.store, call).await,
+            Method::InviteList => lists::invites(&self.store, call).await,
+            Method::InviteLook => lists::look(&self.store, call).await,
             Method::MessageHistory => self.history(call).await,
             Method::TypingSet => self.typing(call).await,
             Method::MessageThread

@@ -27,9 +27,6 @@ const ENV_PREFIX: &str = "HUB_SERVICES__";
 /// Addresses older than this could hide a connection from both syncs of its client.
 const DIRECTORY_REUSE_MS_MAX: u64 = 900;
 
-/// A hundred years: for ever, in a number that counts in microseconds.
-const EDIT_WINDOW_HOURS_MAX: u64 = 100 * 366 * 24;
-
 /// What stands on the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
@@ -97,8 +94,6 @@ pub struct Config {
     pub directory_reuse: Duration,
     /// Bounds of the auth service.
     pub auth: AuthConfig,
-    /// Own messages may be edited and taken away for all this long.
-    pub edit_window: Duration,
 }
 
 /// Reads all sources, without checking values.
@@ -171,13 +166,6 @@ impl TryFrom<Raw> for Config {
             ));
         }
         let days = size("auth.refresh_token_days", raw.auth.refresh_token_days, 3_650)? as u64;
-        let edit_window_hours = raw.chat.edit_window_hours;
-        if edit_window_hours > EDIT_WINDOW_HOURS_MAX {
-            return Err(bad(
-                "chat.edit_window_hours",
-                &format!("is at most {EDIT_WINDOW_HOURS_MAX}"),
-            ));
-        }
         let threads = match raw.auth.hash_threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => size("auth.hash_threads", threads, 1_024)?,
@@ -208,7 +196,6 @@ impl TryFrom<Raw> for Config {
                 access_token: Duration::from_secs(access_token_s),
                 refresh_token: Duration::from_secs(days * 86_400),
             },
-            edit_window: Duration::from_secs(edit_window_hours * 3_600),
         })
     }
 }

@@ -18,7 +18,6 @@ pub struct Raw {
     pub(super) worker: Worker,
     pub(super) delivery: Delivery,
     pub(super) auth: Auth,
-    pub(super) chat: Chat,
 }
 
 #[derive(Clone, Deserialize)]
@@ -73,12 +72,6 @@ pub(super) struct Auth {
     pub(super) hash_threads: u64,
     pub(super) access_token_s: u64,
     pub(super) refresh_token_days: u64,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Chat {
-    pub(super) edit_window_hours: u64,
 }
 
 impl std::fmt::Debug for Postgres {
@@ -152,10 +145,6 @@ impl Raw {
                 ("access_token_s", auth.access_token_s.to_string()),
                 ("refresh_token_days", auth.refresh_token_days.to_string()),
             ],
-        );
-        section(
-            "chat",
-            &[("edit_window_hours", self.chat.edit_window_hours.to_string())],
         );
         out.truncate(out.trim_end().len());
         out.push('\n');

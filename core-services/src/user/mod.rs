@@ -79,7 +79,8 @@ impl Profiles {
     }
 
     async fn rooms(&self, call: &Call) -> Result<Result<Rooms, ErrorBody>, StoreError> {
-        const SQL: &str = "SELECT r.id, r.kind, r.name, r.created_by, r.created_at \
+        const SQL: &str = "SELECT r.id, r.kind, r.name, r.created_by, r.created_at, \
+                 r.topic, r.avatar, r.settings::text \
              FROM members m JOIN rooms r ON r.id = m.room \
              WHERE m.user_id = $1 AND m.to_seq IS NULL AND m.room > $2 ORDER BY m.room LIMIT $3";
         let asked: List = match params(call) {
@@ -94,7 +95,7 @@ impl Profiles {
             .store
             .query("room.list", SQL, &[&call.header.user.0, &after.0, &wanted])
             .await?;
-        let mut rooms: Vec<Room> = rows.iter().map(|row| room(row, 0)).collect();
+        let mut rooms: Vec<Room> = rows.iter().map(|row| room(row, 5)).collect();
         let more = rooms.len() > usize::try_from(limit).unwrap_or(usize::MAX);
         if more {
             rooms.pop();
@@ -103,15 +104,19 @@ impl Profiles {
     }
 }
 
-/// A room from five columns: id, kind, name, `created_by`, `created_at`.
-fn room(row: &Row, first: usize) -> Room {
+/// A room from the first five columns (id, kind, name, `created_by`, `created_at`) and three more (topic, avatar,
+/// settings as JSON text).
+fn room(row: &Row, more: usize) -> Room {
     Room {
-        id: RoomId(row.get(first)),
+        id: RoomId(row.get(0)),
         // The column has a check of its own.
-        kind: RoomKind::find(row.get(first + 1)).unwrap_or(RoomKind::Group),
-        name: row.get(first + 2),
-        created_by: UserId(row.get(first + 3)),
-        created_at: row.get(first + 4),
+        kind: RoomKind::find(row.get(1)).unwrap_or(RoomKind::Group),
+        name: row.get(2),
+        created_by: UserId(row.get(3)),
+        created_at: row.get(4),
+        topic: row.get(more),
+        avatar: row.get(more + 1),
+        settings: serde_json::from_str(row.get(more + 2)).unwrap_or_default(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use hub_protocol::api::message::Message;
 use hub_protocol::api::room::Role;
+use hub_protocol::api::setting::Preferences;
 use hub_protocol::api::sync::{Left, RoomState, Sync, Synced};
 use hub_protocol::error::ErrorBody;
 use hub_protocol::limits::{RESULT_BYTES_MAX, SYNC_ROOMS_MAX, UNREAD_COUNT_MAX};
@@ -33,7 +34,7 @@ const SYNC_SQL: &str = concat!(
 WITH mine AS (
     SELECT DISTINCT ON (m.room) m.room, m.role, m.from_seq, m.to_seq, m.read_seq, m.changed
     FROM members m WHERE m.user_id = $1 AND m.room > $3
-    ORDER BY m.room, m.from_seq DESC
+    ORDER BY m.room, m.to_seq DESC NULLS FIRST
 ), changed AS (
     SELECT mine.room, mine.role, mine.from_seq, mine.to_seq, mine.read_seq, h.seq, h.n,
            greatest(mine.changed, h.changed) AS changed
@@ -45,9 +46,11 @@ SELECT r.id, r.kind, r.name, r.created_by, r.created_at,
        c.role, c.from_seq, c.to_seq, c.read_seq, c.seq, c.n,
        last.seq, last.n, last.actor, last.op, last.body, last.created_at,
        unread.count, unread.mentions, c.changed::text,
+       r.topic, r.avatar, r.settings::text, p.archived, p.muted_until, p.pinned_at,
        last.reply_to, last.thread, last.extras, last.mentions, last.edited_at, last.deleted_at
 FROM changed c
 JOIN rooms r ON r.id = c.room
+LEFT JOIN room_preferences p ON p.user_id = $1 AND p.room = c.room
 LEFT JOIN LATERAL (
     SELECT e.seq, e.n, e.actor, e.op, e.body, e.created_at,
            e.reply_to, e.thread, e.extras, e.mentions, e.edited_at, e.deleted_at FROM events e
@@ -193,7 +196,7 @@ impl Start {
 fn state(row: &Row) -> RoomState {
     let number = |index: usize| row.get::<_, Option<i64>>(index).unwrap_or(0).unsigned_abs();
     let count = |index: usize| u32::try_from(number(index)).unwrap_or(u32::MAX);
-    let room = room(row, 0);
+    let room = room(row, 20);
     let mut last_message = row.get::<_, Option<i64>>(11).map(|seq| Message {
         room: room.id,
         seq: seq.unsigned_abs(),
@@ -205,7 +208,7 @@ fn state(row: &Row) -> RoomState {
         ..Message::default()
     });
     if let Some(message) = &mut last_message {
-        fill(message, row, 20);
+        fill(message, row, 26);
     }
     RoomState {
         seq: number(9),
@@ -215,6 +218,11 @@ fn state(row: &Row) -> RoomState {
         read_seq: number(8),
         unread: count(17),
         mentions: count(18),
+        preferences: Preferences {
+            archived: row.get::<_, Option<bool>>(23).unwrap_or(false),
+            muted_until: row.get::<_, Option<i64>>(24).unwrap_or(0),
+            pinned_at: row.get::<_, Option<i64>>(25).unwrap_or(0),
+        },
         last_message,
         room,
     }

@@ -15,6 +15,20 @@ pub const PASSWORD_BYTES_MIN: usize = 8;
 pub const PASSWORD_BYTES_MAX: usize = 256;
 /// A room's name, UTF-8 bytes.
 pub const ROOM_NAME_BYTES_MAX: usize = 128;
+/// A room's topic, UTF-8 bytes.
+pub const ROOM_TOPIC_BYTES_MAX: usize = 1024;
+/// Rooms that one user makes in 24 hours.
+pub const ROOMS_MADE_PER_DAY_MAX: i64 = 1_000;
+/// The wait of slow mode, seconds.
+pub const SLOW_MODE_S_MAX: u32 = 6 * 3600;
+/// How long an own message may be edited, seconds.
+pub const EDIT_WINDOW_S_MAX: u32 = 30 * 86_400;
+/// Invites of one room that can still be used.
+pub const INVITES_MAX: usize = 100;
+/// The life of an invite that expires, seconds.
+pub const INVITE_S_MAX: u32 = 365 * 86_400;
+/// Members or bans in one page.
+pub const MEMBERS_PAGE_MAX: u32 = 200;
 /// An access token, bytes, before it is parsed.
 pub const TOKEN_BYTES_MAX: usize = 4096;
 /// Members of a room whose events are addressed to each member.

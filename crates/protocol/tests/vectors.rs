@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use hub_protocol::api::event::{
     CreatedData, DeletedData, EditedData, Event, HiddenData, MemberData, MigrateData, PinnedData,
-    ReactedData, ReceiptsData, SyncData, TypingData, UnreadData,
+    ReactedData, ReceiptsData, RoomDeletedData, SyncData, TypingData, UnreadData, UpdatedData,
 };
 use hub_protocol::api::{
     Empty, Failure, Request, Success, auth, message, receipt, room, session, sync, user,
@@ -208,7 +208,11 @@ fn round_trip_of(shape: &str, text: &str) -> String {
         "failure" => round_trip::<Failure>(text),
         "event room.created" => round_trip::<Event<CreatedData>>(text),
         "event message.created" => round_trip::<Event<message::Message>>(text),
-        "event member.added" | "event member.removed" => round_trip::<Event<MemberData>>(text),
+        "event room.updated" => round_trip::<Event<UpdatedData>>(text),
+        "event room.deleted" => round_trip::<Event<RoomDeletedData>>(text),
+        "event member.added" | "event member.removed" | "event member.updated" => {
+            round_trip::<Event<MemberData>>(text)
+        }
         "event typing" => round_trip::<Event<TypingData>>(text),
         "event receipts" => round_trip::<Event<ReceiptsData>>(text),
         "event unread" => round_trip::<Event<UnreadData>>(text),

@@ -24,7 +24,7 @@ use crate::chat::extras::{self, Extras};
 use crate::chat::log::LogEvent;
 use crate::chat::room::{Head, Room, Stay};
 use crate::chat::rules::message as rules;
-use crate::chat::rules::{may_write, member};
+use crate::chat::rules::{may_send, member};
 use crate::service::{Delivery, Outcome};
 
 /// Names a message.
@@ -33,8 +33,6 @@ pub(in crate::chat) type MessageKey = (RoomId, i64);
 /// What is known of the messages that the calls of a transaction are about, and what becomes of them.
 #[derive(Debug, Default)]
 pub(in crate::chat) struct Messages {
-    /// An own message may be changed this long, µs.
-    pub(in crate::chat) window_us: i64,
     /// Events that are named in the calls.
     pub(in crate::chat) events: HashMap<MessageKey, LogEvent>,
     /// Who may see which source of a forwarded message.
@@ -124,7 +122,7 @@ impl Planner {
         head: Head,
         room: &Arc<Room>,
     ) -> Result<Planned, ErrorBody> {
-        may_write(room, write.actor)?;
+        may_send(room, write.actor, &self.facts)?;
         let of = |seq: Option<u64>| seq.and_then(|seq| self.find((write.room, number(seq))));
         rules::refer(room, write.actor, send, of(send.reply_to), of(send.thread))?;
         let mut extras = Extras {
@@ -164,6 +162,7 @@ impl Planner {
             gain.last_seq = head.seq + 1;
             gain.last_at = created_at;
         }
+        self.sent(write, room, created_at);
         let receivers = Arc::clone(room.receivers());
         let extras = (extras != Extras::default()).then(|| Box::new(extras));
         let outcome = self.append(
@@ -190,7 +189,7 @@ impl Planner {
         match about {
             About::Edit(edit) => self.edit(write, edit, key, op, head, room),
             About::Delete(delete) if delete.whom == DeleteFor::Me => self.hide(write, delete, key, room),
-            About::Delete(_) => self.delete(write, key, op, head, room),
+            About::Delete(_) => self.take_away(write, key, op, head, room),
             About::React(react) => self.react(write, react, key, op, head, room),
             About::Pin(pin) => self.pin(write, *pin, key, op, head, room),
         }
@@ -205,9 +204,8 @@ impl Planner {
         head: Head,
         room: &Arc<Room>,
     ) -> Result<Planned, ErrorBody> {
-        let times = (self.now, self.messages.window_us);
         let edits = self.messages.edit_counts.get(&key).copied().unwrap_or(0);
-        let mut event = rules::edit(room, write.actor, self.find(key), times, edits)?.clone();
+        let mut event = rules::edit(room, write.actor, self.find(key), edits, &self.facts)?.clone();
         let mentions = rules::mentions(room, write.actor, extras::mentions(&edit.entities))?;
         let at = head.next_at(self.now);
         let mut changed = event.extras.take().unwrap_or_default();
@@ -249,7 +247,7 @@ impl Planner {
         )))
     }
 
-    fn delete(
+    fn take_away(
         &mut self,
         write: &Write,
         key: MessageKey,
@@ -257,8 +255,7 @@ impl Planner {
         head: Head,
         room: &Arc<Room>,
     ) -> Result<Planned, ErrorBody> {
-        let times = (self.now, self.messages.window_us);
-        let Some(event) = rules::delete(room, write.actor, self.find(key), times)? else {
+        let Some(event) = rules::delete(room, write.actor, self.find(key), self.now)? else {
             return Ok(self.needless(write));
         };
         let mut event = event.clone();
@@ -362,7 +359,7 @@ impl Planner {
             (Some(kinds), false) if !kinds.contains_key(&react.emoji) => kinds.len(),
             _ => 0,
         };
-        rules::react(room, write.actor, self.find(key), others)?;
+        rules::react(room, write.actor, self.find(key), others, &self.facts)?;
         let own = (key, write.actor, react.emoji.clone());
         if self.messages.reactions.contains(&own) != react.remove {
             return Ok(self.needless(write));
@@ -424,7 +421,7 @@ impl Planner {
             Some(pins) if pin.pinned && !is_pinned => pins.len(),
             _ => 0,
         };
-        rules::pin(room, write.actor, self.find(key), others)?;
+        rules::pin(room, write.actor, self.find(key), others, &self.facts)?;
         if is_pinned == pin.pinned {
             return Ok(self.needless(write));
         }

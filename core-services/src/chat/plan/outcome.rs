@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hub_protocol::api::invite::InviteCreated;
 use hub_protocol::api::message::ReadMark;
 use hub_protocol::api::room::{Changed, Created};
 use hub_protocol::error::ErrorBody;
@@ -32,14 +33,28 @@ pub(super) fn told(event: &LogEvent, receivers: &Arc<[UserId]>, duplicate: bool)
     }
 }
 
-pub(super) fn repeat(known: &Known, hash: Hash) -> Result<Outcome, ErrorBody> {
+pub(super) fn repeat(known: &Known, hash: Hash, command: &Command) -> Result<Outcome, ErrorBody> {
     let conflict = || Err(refuse(ErrorCode::Conflict, "the op was used for another change"));
     match known {
         // Of a message that was taken away nothing is left to compare.
         Known::Event(event, _) if event.hash != hash && !event.is_deleted() => conflict(),
         Known::Event(event, receivers) => Ok(told(event, receivers, true)),
         Known::Applied(stored, _) if *stored != hash => conflict(),
-        Known::Applied(_, result) => Ok(Outcome::result(Bytes::from(result.clone()))),
+        Known::Applied(_, result) => match command {
+            Command::CreateInvite(_, code) => Ok(Outcome::result(with_code(result, code))),
+            _ => Ok(Outcome::result(Bytes::from(result.clone()))),
+        },
+    }
+}
+
+/// The result of `invite.create` with its code, which is not stored with it.
+fn with_code(result: &str, code: &str) -> Bytes {
+    match serde_json::from_str::<InviteCreated>(result) {
+        Ok(created) => json(&InviteCreated {
+            code: code.to_owned(),
+            ..created
+        }),
+        Err(_not_ours) => Bytes::from(result.to_owned()),
     }
 }
 
@@ -51,7 +66,7 @@ pub(super) fn already(room: &Room, command: &Command) -> Bytes {
             seq: 1,
             duplicate: true,
         }),
-        Command::Join => json(&Created {
+        Command::Join | Command::Update(_) => json(&Created {
             room: room.info.clone(),
             seq: 0,
             duplicate: true,

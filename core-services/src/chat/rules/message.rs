@@ -2,13 +2,14 @@
 
 use hub_protocol::api::event::Kind;
 use hub_protocol::api::message::Send;
-use hub_protocol::api::room::{Role, RoomKind};
+use hub_protocol::api::room::Role;
 use hub_protocol::error::ErrorBody;
 use hub_protocol::limits::{EDITS_MAX, PINS_MAX, REACTION_KINDS_MAX};
 use hub_protocol::{ErrorCode, UserId};
 
-use super::{may_write, member};
+use super::{may_write, member, not_blocked, reaches};
 use crate::call::refuse;
+use crate::chat::facts::Facts;
 use crate::chat::log::LogEvent;
 use crate::chat::room::{Room, Stay};
 
@@ -33,9 +34,10 @@ fn alive<'a>(stay: &Stay, event: Option<&'a LogEvent>) -> Result<&'a LogEvent, E
     Ok(event)
 }
 
-/// Whether the message is young enough to be changed by its author: at most `window_us` old.
-fn in_window(event: &LogEvent, now: i64, window_us: i64) -> Result<(), ErrorBody> {
-    if now.saturating_sub(event.created_at) > window_us {
+/// Whether the message is young enough to be changed by its author; a window of 0 is never open.
+fn in_window(room: &Room, event: &LogEvent, now: i64) -> Result<(), ErrorBody> {
+    let window_us = i64::from(room.info.settings.edit_window_s) * 1_000_000;
+    if window_us == 0 || now.saturating_sub(event.created_at) > window_us {
         return Err(refuse(
             ErrorCode::Forbidden,
             "the message is too old to be changed",
@@ -48,10 +50,11 @@ pub(in crate::chat) fn edit<'a>(
     room: &Room,
     actor: UserId,
     event: Option<&'a LogEvent>,
-    (now, window_us): (i64, i64),
     edits: usize,
+    facts: &Facts,
 ) -> Result<&'a LogEvent, ErrorBody> {
     may_write(room, actor)?;
+    not_blocked(room, actor, facts)?;
     let event = alive(&member(room, actor)?, event)?;
     if event.actor != actor {
         return Err(refuse(ErrorCode::Forbidden, "only its author edits a message"));
@@ -63,7 +66,7 @@ pub(in crate::chat) fn edit<'a>(
     {
         return Err(refuse(ErrorCode::Forbidden, "a forwarded message is not edited"));
     }
-    in_window(event, now, window_us)?;
+    in_window(room, event, facts.now)?;
     if edits >= EDITS_MAX {
         return Err(refuse(
             ErrorCode::Forbidden,
@@ -78,7 +81,7 @@ pub(in crate::chat) fn delete<'a>(
     room: &Room,
     actor: UserId,
     event: Option<&'a LogEvent>,
-    (now, window_us): (i64, i64),
+    now: i64,
 ) -> Result<Option<&'a LogEvent>, ErrorBody> {
     let stay = member(room, actor)?;
     let event = seen(&stay, event)?;
@@ -89,7 +92,7 @@ pub(in crate::chat) fn delete<'a>(
                 "only its author and admins take a message away for all",
             ));
         }
-        in_window(event, now, window_us)?;
+        in_window(room, event, now)?;
     }
     Ok((!event.is_deleted()).then_some(event))
 }
@@ -100,8 +103,11 @@ pub(in crate::chat) fn react<'a>(
     actor: UserId,
     event: Option<&'a LogEvent>,
     kinds: usize,
+    facts: &Facts,
 ) -> Result<&'a LogEvent, ErrorBody> {
-    let event = alive(&member(room, actor)?, event)?;
+    let stay = member(room, actor)?;
+    not_blocked(room, actor, facts)?;
+    let event = alive(&stay, event)?;
     if kinds >= REACTION_KINDS_MAX {
         return Err(refuse(
             ErrorCode::TooLarge,
@@ -111,19 +117,21 @@ pub(in crate::chat) fn react<'a>(
     Ok(event)
 }
 
-/// Admins pin; in a direct room both do. `pins` are those of the room without the new one.
+/// Who reaches the setting pins; in a direct room both do. `pins` are those of the room without the new one.
 pub(in crate::chat) fn pin<'a>(
     room: &Room,
     actor: UserId,
     event: Option<&'a LogEvent>,
     pins: usize,
+    facts: &Facts,
 ) -> Result<&'a LogEvent, ErrorBody> {
     let stay = member(room, actor)?;
+    not_blocked(room, actor, facts)?;
     let event = alive(&stay, event)?;
-    if !manages(room, &stay) {
+    if !reaches(room, stay, room.info.settings.pin) {
         return Err(refuse(
             ErrorCode::Forbidden,
-            "only admins and the owner pin messages",
+            "only higher roles pin messages here",
         ));
     }
     if pins >= PINS_MAX {
@@ -166,16 +174,9 @@ pub(in crate::chat) fn mentions(
     wanted: Vec<UserId>,
 ) -> Result<Vec<UserId>, ErrorBody> {
     let stay = member(room, actor)?;
-    if wanted.contains(&UserId::NIL) && !manages(room, &stay) {
-        return Err(refuse(
-            ErrorCode::Forbidden,
-            "only admins and the owner mention the room",
-        ));
+    if wanted.contains(&UserId::NIL) && !reaches(room, stay, room.info.settings.mention_all) {
+        return Err(refuse(ErrorCode::Forbidden, "only higher roles mention the room"));
     }
     let counts = |user: &UserId| user.is_nil() || (*user != actor && room.find(*user).is_some());
     Ok(wanted.into_iter().filter(counts).collect())
-}
-
-fn manages(room: &Room, stay: &Stay) -> bool {
-    room.info.kind == RoomKind::Direct || stay.role >= Role::Admin
 }

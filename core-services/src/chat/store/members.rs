@@ -140,8 +140,16 @@ pub(in crate::chat) const VIEW_SQL: &str = "SELECT h.seq, m.from_seq, m.to_seq F
 /// Reads the rows of [`VIEW_SQL`]; `None` if the user never belonged to the room, or it does not exist.
 pub(in crate::chat) fn view(rows: &[Row]) -> Option<View> {
     let head_seq = rows.first()?.get(0);
-    Some(View {
-        head_seq,
-        stays: rows.iter().map(|row| (row.get(1), row.get(2))).collect(),
-    })
+    let mut stays: Vec<(i64, Option<i64>)> = Vec::new();
+    for row in rows {
+        let (from, to): (i64, Option<i64>) = (row.get(1), row.get(2));
+        match stays.last_mut() {
+            // A stay that sees the log from its start covers earlier ones: they count once.
+            Some((_, end)) if end.is_none_or(|end| from <= end) => {
+                *end = end.and_then(|end| to.map(|to| to.max(end)));
+            }
+            _ => stays.push((from, to)),
+        }
+    }
+    Some(View { head_seq, stays })
 }

@@ -14,7 +14,8 @@ use crate::store::{StoreError, Tx};
 
 /// Rooms with their present members.
 pub(in crate::chat) async fn rooms(tx: &Tx, ids: &[Uuid]) -> Result<HashMap<RoomId, Arc<Room>>, StoreError> {
-    const ROOMS: &str = "SELECT id, kind, name, created_by, created_at FROM rooms WHERE id = ANY($1)";
+    const ROOMS: &str = "SELECT id, kind, name, created_by, created_at, topic, avatar, settings::text, \
+             ended_at IS NOT NULL FROM rooms WHERE id = ANY($1)";
     const MEMBERS: &str =
         "SELECT room, user_id, role, from_seq FROM members WHERE room = ANY($1) AND to_seq IS NULL";
     let mut stays: HashMap<RoomId, Vec<Stay>> = HashMap::new();
@@ -33,12 +34,16 @@ pub(in crate::chat) async fn rooms(tx: &Tx, ids: &[Uuid]) -> Result<HashMap<Room
     for row in tx.query(ROOMS, &[&ids]).await? {
         let info = info(&row)?;
         let stays = stays.remove(&info.id).unwrap_or_default();
-        rooms.insert(info.id, Arc::new(Room::new(info, stays)));
+        let id = info.id;
+        let mut room = Room::new(info, stays);
+        room.ended = row.get(8);
+        rooms.insert(id, Arc::new(room));
     }
     Ok(rooms)
 }
 
-/// Reads a room's columns in the order id, kind, name, `created_by`, `created_at`.
+/// Reads a room's columns in the order id, kind, name, `created_by`, `created_at`, topic, avatar, settings as
+/// JSON text.
 fn info(row: &Row) -> Result<api::Room, StoreError> {
     let kind: &str = row.get(1);
     let kind = RoomKind::find(kind)
@@ -49,6 +54,10 @@ fn info(row: &Row) -> Result<api::Room, StoreError> {
         name: row.get(2),
         created_by: UserId(row.get(3)),
         created_at: row.get(4),
+        topic: row.get(5),
+        avatar: row.get(6),
+        settings: serde_json::from_str(row.get(7))
+            .map_err(|error| StoreError::Corrupt(anyhow::anyhow!("settings of a room: {error}")))?,
     })
 }
 

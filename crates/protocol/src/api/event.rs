@@ -11,7 +11,8 @@ use crate::ids::{Op, RoomId, UserId};
 /// An event on the wire.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Event<D> {
-    /// Its name: [`Kind::name`], or one of [`TYPING`], [`RECEIPTS`], [`UNREAD`], [`HIDDEN`], [`BUMP`], [`SYNC`], [`MIGRATE`].
+    /// Its name: [`Kind::name`], or one of [`TYPING`], [`RECEIPTS`], [`UNREAD`], [`HIDDEN`],
+    /// [`PREFERENCES`], [`BUMP`], [`SYNC`], [`MIGRATE`].
     pub event: String,
     /// The room; absent for notices of the system.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -31,6 +32,8 @@ pub const RECEIPTS: &str = "receipts";
 pub const UNREAD: &str = "unread";
 /// The caller took a message away for himself, on another device: [`HiddenData`].
 pub const HIDDEN: &str = "message.hidden";
+/// Another device of the user changed how he keeps a room: [`super::setting::Preferences`].
+pub const PREFERENCES: &str = "room.preferences";
 /// The room went on; fetch what is new: `room` and `seq` of the event, empty data.
 pub const BUMP: &str = "room.bump";
 /// Deliveries may have been lost: sync within a random part of [`SyncData::spread_ms`].
@@ -58,11 +61,17 @@ pub enum Kind {
     MessageReacted = 7,
     /// A message was pinned or unpinned: [`PinnedData`].
     MessagePinned = 8,
+    /// Name, topic, avatar or settings of the room changed: [`UpdatedData`].
+    RoomUpdated = 9,
+    /// A member has another role: [`MemberData`].
+    MemberUpdated = 10,
+    /// The room ended, for everybody: [`RoomDeletedData`].
+    RoomDeleted = 11,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::RoomCreated,
         Self::MessageCreated,
         Self::MemberAdded,
@@ -71,6 +80,9 @@ impl Kind {
         Self::MessageDeleted,
         Self::MessageReacted,
         Self::MessagePinned,
+        Self::RoomUpdated,
+        Self::MemberUpdated,
+        Self::RoomDeleted,
     ];
 
     /// The name on the wire.
@@ -84,6 +96,9 @@ impl Kind {
             Self::MessageDeleted => "message.deleted",
             Self::MessageReacted => "message.reacted",
             Self::MessagePinned => "message.pinned",
+            Self::RoomUpdated => "room.updated",
+            Self::MemberUpdated => "member.updated",
+            Self::RoomDeleted => "room.deleted",
         }
     }
 
@@ -113,16 +128,46 @@ pub struct CreatedData {
 /// Data of `message.created`.
 pub type MessageData = Message;
 
-/// Data of `member.added` and `member.removed`.
+/// Data of `room.updated`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UpdatedData {
+    /// The op of the change.
+    pub op: Op,
+    /// The room as it is from here on.
+    pub room: Room,
+    /// Who did it.
+    pub by: UserId,
+    /// When, µs since the Unix epoch.
+    pub created_at: i64,
+}
+
+/// Data of `room.deleted`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RoomDeletedData {
+    /// The op of the change.
+    pub op: Op,
+    /// Who did it.
+    pub by: UserId,
+    /// When, µs since the Unix epoch.
+    pub created_at: i64,
+}
+
+/// Data of `member.added`, `member.removed` and `member.updated`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct MemberData {
     /// The op of the change.
     pub op: Op,
     /// Whom it concerns.
     pub user: UserId,
-    /// His role; absent when removed.
+    /// His role; absent when removed. `owner` in `member.updated`: the room was handed over, and `by` is `admin` now.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub role: Option<Role>,
+    /// In `member.removed`: he is kept out.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub banned: bool,
+    /// In `member.removed`: who owns the room now that its owner left.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub heir: Option<UserId>,
     /// Who did it.
     pub by: UserId,
     /// When, µs since the Unix epoch.

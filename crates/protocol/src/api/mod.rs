@@ -12,10 +12,13 @@
 pub mod auth;
 pub mod entity;
 pub mod event;
+pub mod invite;
+pub mod member;
 pub mod message;
 pub mod receipt;
 pub mod room;
 pub mod session;
+pub mod setting;
 pub mod sync;
 pub mod user;
 
