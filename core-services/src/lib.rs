@@ -40,5 +40,6 @@ pub mod rotation;
 pub mod seed;
 pub mod service;
 pub mod store;
+mod unread;
 pub mod user;
 pub mod worker;

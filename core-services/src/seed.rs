@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use aws_lc_rs::hmac;
 use hub_protocol::api::event::Kind;
 use hub_protocol::api::room::{Member, Role, Room, RoomKind};
+use hub_protocol::api::setting::Settings;
 use hub_protocol::limits::{ACCESS_TOKEN_S, ROOM_FIRST_MEMBERS_MAX, ROOM_LARGE_ABOVE};
 use hub_protocol::{LoginId, Op, RoomId, UserId};
 use rand::rngs::StdRng;
@@ -154,6 +155,9 @@ fn make_room(number: usize, wanted: Wanted, users: &[SeedUser], rng: &mut StdRng
         name: format!("Room {number}"),
         created_by: owner,
         created_at: now,
+        topic: String::new(),
+        avatar: None,
+        settings: Settings::default(),
     };
     SeedRoom {
         room,

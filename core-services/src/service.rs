@@ -143,6 +143,11 @@ pub trait Handler: Send + Sync + 'static {
     /// Answers one read, or authorises one ephemeral call. Many run at the same time.
     fn read(&self, call: &Call) -> impl Future<Output = Result<Outcome, WorkError>> + Send;
 
+    /// Ephemeral events that were held back to be merged; asked for once in a second.
+    fn due(&self) -> Vec<Delivery> {
+        Vec::new()
+    }
+
     /// The worker became owner of other partitions, or starts again: what is cached may be stale.
     fn forget(&self);
 }

@@ -7,13 +7,15 @@ use hub_protocol::error::ErrorBody;
 use hub_protocol::limits::{HISTORY_EVENTS_DEFAULT, HISTORY_EVENTS_MAX, RESULT_BYTES_MAX};
 use hub_protocol::{ErrorCode, RoomId, UserId};
 use serde_json::value::RawValue;
+use tokio_postgres::types::ToSql;
 
 use super::log::LogEvent;
 use super::rules::no_such_room;
+use super::store::messages::{decorate, events as read_events, hidden};
 use super::store::{self, PAGE_SQL, VIEW_SQL, View};
 use crate::call::refuse;
 use crate::service::WorkError;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// What an answer needs beside its events: its own frame, and the brackets of the response.
 const FRAME_BYTES: usize = 4 * 1024;
@@ -38,29 +40,100 @@ pub(super) async fn history(
     user: UserId,
     asked: History,
 ) -> Result<Result<Range, ErrorBody>, WorkError> {
-    if asked.after.is_some() && asked.before.is_some() {
+    let given = [asked.after, asked.before, asked.around];
+    if given.iter().flatten().count() > 1 {
         return Ok(Err(refuse(
             ErrorCode::BadRequest,
-            "at most one of after and before",
+            "at most one of after, before and around",
         )));
     }
-    let rows = store.query("chat.view", VIEW_SQL, &[&room.0, &user.0]).await?;
-    let Some(view) = store::view(&rows) else {
-        return Ok(Err(no_such_room()));
+    let found = store
+        .run_read("chat.history", |tx| async move {
+            let rows = tx.query(VIEW_SQL, &[&room.0, &user.0]).await?;
+            let Some(view) = store::view(&rows) else {
+                return Ok(Err(no_such_room()));
+            };
+            let pages = pages(&view, asked);
+            let ranges = pages.iter().flat_map(|page| page.ranges.iter().copied());
+            let (lows, highs): (Vec<i64>, Vec<i64>) = ranges.unzip();
+            let (Some(low), Some(high)) = (lows.iter().min(), highs.iter().max()) else {
+                return Ok(Ok((pages, Vec::new())));
+            };
+            let params: [&(dyn ToSql + Sync); 3] = [&room.0, &lows, &highs];
+            let (rows, hidden) =
+                tokio::try_join!(tx.query(PAGE_SQL, &params), hidden(&tx, room, user, *low, *high))?;
+            let mut events = read_events(&rows)?;
+            let covers = |seq: i64| {
+                let of = |(from, to): &(i64, Option<i64>)| *from <= seq && to.is_none_or(|to| seq <= to);
+                view.stays.iter().any(of)
+            };
+            events.retain(|event| !hidden.contains(&event.seq) && covers(event.seen_with()));
+            decorate(&tx, room, user, &mut events).await?;
+            Ok::<_, StoreError>(Ok((pages, events)))
+        })
+        .await?;
+    Ok(found.map(|(pages, events)| join(pages, &events)))
+}
+
+/// One page, or with `around` two: before it, and from it on.
+fn pages(view: &View, asked: History) -> Vec<Page> {
+    let Some(around) = asked.around else {
+        return vec![page(view, asked)];
     };
-    let page = page(&view, asked);
-    let mut events = Vec::new();
-    if !page.ranges.is_empty() {
-        let (lows, highs): (Vec<i64>, Vec<i64>) = page.ranges.iter().copied().unzip();
-        let rows = store
-            .query("chat.history", PAGE_SQL, &[&room.0, &lows, &highs])
-            .await?;
-        events = rows
-            .iter()
-            .map(store::event)
-            .collect::<Result<Vec<LogEvent>, _>>()?;
+    let limit = asked
+        .limit
+        .unwrap_or(HISTORY_EVENTS_DEFAULT)
+        .clamp(1, HISTORY_EVENTS_MAX);
+    let half = |limit| History {
+        limit: Some(limit),
+        ..History::default()
+    };
+    let after = page(
+        view,
+        History {
+            after: Some(around.saturating_sub(1)),
+            ..half(limit.div_ceil(2))
+        },
+    );
+    if limit == 1 {
+        return vec![after];
     }
-    Ok(Ok(answer(page, &events)))
+    let before = page(
+        view,
+        History {
+            before: Some(around),
+            ..half(limit / 2)
+        },
+    );
+    vec![before, after]
+}
+
+/// The answer of one page or two: the later of them is served first.
+fn join(mut pages: Vec<Page>, events: &[LogEvent]) -> Range {
+    let of = |page: &Page| {
+        let from = events.partition_point(|event| event.seq < page.low);
+        let to = events.partition_point(|event| event.seq <= page.high);
+        events.get(from..to.max(from)).unwrap_or_default()
+    };
+    let Some(last) = pages.pop() else {
+        return Range {
+            events: Vec::new(),
+            hidden: Vec::new(),
+            more: false,
+            more_before: None,
+        };
+    };
+    let texts = of(&last);
+    let Some(first) = pages.pop() else {
+        return answer(last, texts, RESULT_BYTES_MAX, true).0;
+    };
+    let (after, bytes) = answer(last, texts, RESULT_BYTES_MAX / 2, true);
+    let texts = of(&first);
+    let (mut range, _) = answer(first, texts, RESULT_BYTES_MAX - bytes, false);
+    range.events.extend(after.events);
+    range.hidden.extend(after.hidden);
+    range.more_before = Some(std::mem::replace(&mut range.more, after.more));
+    range
 }
 
 /// Chooses the events: the first `limit` visible ones in the direction that was asked.
@@ -121,8 +194,9 @@ fn page(view: &View, asked: History) -> Page {
     }
 }
 
-/// Fills the page with what was read, cut below the bound of a result.
-fn answer(mut page: Page, events: &[LogEvent]) -> Range {
+/// Fills the page with what was read, cut below a bound; the first event is over it at most if it `must` be there.
+/// Returns the bytes too.
+fn answer(mut page: Page, events: &[LogEvent], bytes_max: usize, must: bool) -> (Range, usize) {
     let mut bytes = FRAME_BYTES;
     let mut kept: Vec<(i64, Box<RawValue>)> = Vec::new();
     let ordered: Box<dyn Iterator<Item = &LogEvent>> = if page.ascending {
@@ -132,16 +206,17 @@ fn answer(mut page: Page, events: &[LogEvent]) -> Range {
     };
     for event in ordered {
         let text = String::from_utf8_lossy(&event.text()).into_owned();
-        bytes += text.len() + 1;
-        if bytes > RESULT_BYTES_MAX && !kept.is_empty() {
+        if bytes + text.len() + 1 > bytes_max && !(must && kept.is_empty()) {
             page.more = true;
             match (page.ascending, kept.last()) {
                 (true, Some((seq, _))) => page.high = *seq,
                 (false, Some((seq, _))) => page.low = *seq,
-                (_, None) => {}
+                (true, None) => page.high = page.low - 1,
+                (false, None) => page.low = page.high + 1,
             }
             break;
         }
+        bytes += text.len() + 1;
         let text = RawValue::from_string(text).expect("the text of an event is JSON");
         kept.push((event.seq, text));
     }
@@ -153,11 +228,13 @@ fn answer(mut page: Page, events: &[LogEvent]) -> Range {
         next = seq + 1;
     }
     hide(&mut hidden, next, page.high);
-    Range {
+    let range = Range {
         events: kept.into_iter().map(|(_, text)| text).collect(),
         hidden,
         more: page.more,
-    }
+        more_before: None,
+    };
+    (range, bytes)
 }
 
 fn hide(hidden: &mut Vec<[u64; 2]>, from: i64, to: i64) {
@@ -185,6 +262,7 @@ mod tests {
             hash: Default::default(),
             body: "x".repeat(bytes),
             created_at: seq,
+            extras: None,
         }
     }
 
@@ -196,7 +274,7 @@ mod tests {
             .flat_map(|(a, b)| *a..=*b)
             .map(|seq| event(seq, bytes))
             .collect();
-        let range = answer(page, &events);
+        let range = answer(page, &events, RESULT_BYTES_MAX, true).0;
         let seqs = range.events.iter().map(|text| {
             let event: serde_json::Value = serde_json::from_str(text.get()).unwrap();
             event["seq"].as_u64().unwrap()
@@ -226,6 +304,33 @@ mod tests {
     }
 
     proptest! {
+        /// A page around a seq covers it, without a hole, with the neighbours on both sides.
+        #[test]
+        fn a_page_around_a_seq_has_no_hole(
+            head_seq in 1..60_i64, around in 0..70_u64, limit in 1..9_u32, bytes in proptest::sample::select(vec![10_usize, 30_000]),
+        ) {
+            let view = View { head_seq, stays: vec![(1, None)] };
+            let asked = History { around: Some(around), limit: Some(limit), ..History::default() };
+            let pages = pages(&view, asked);
+            let events: Vec<LogEvent> = pages.iter().flat_map(|page| page.ranges.clone())
+                .flat_map(|(a, b)| a..=b).map(|seq| event(seq, bytes)).collect();
+            let range = join(pages, &events);
+            prop_assert!(serde_json::to_vec(&range).unwrap().len() <= RESULT_BYTES_MAX);
+            let seqs: Vec<u64> = range.events.iter().map(|text| {
+                serde_json::from_str::<serde_json::Value>(text.get()).unwrap()["seq"].as_u64().unwrap()
+            }).collect();
+            prop_assert!(seqs.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{:?}", seqs);
+            prop_assert!(seqs.len() <= usize::try_from(limit).unwrap());
+            let head = head_seq.unsigned_abs();
+            if (1..=head).contains(&around) {
+                prop_assert!(seqs.contains(&around));
+                prop_assert_eq!(range.more, seqs.last() < Some(&head));
+                if limit > 1 {
+                    prop_assert_eq!(range.more_before, Some(seqs.first() > Some(&1)));
+                }
+            }
+        }
+
         /// Pages, one after the other in either direction, answer every seq exactly once, and show what the stays
         /// cover and nothing else.
         #[test]
@@ -246,9 +351,9 @@ mod tests {
             let (mut after, mut before) = (0_u64, end.unsigned_abs() + 1);
             for _ in 0..200 {
                 let asked = if ascending {
-                    History { after: Some(after), before: None, limit: Some(limit) }
+                    History { after: Some(after), limit: Some(limit), ..History::default() }
                 } else {
-                    History { after: None, before: Some(before), limit: Some(limit) }
+                    History { before: Some(before), limit: Some(limit), ..History::default() }
                 };
                 let (seqs, range) = read(&view, asked, 10);
                 let mut page = Vec::new();

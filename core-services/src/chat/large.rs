@@ -41,9 +41,12 @@ impl Planner {
         };
         match planned {
             // What the many members of a large room have read is nobody else's business.
-            Planned::Mark { room, user, .. } if before.is_large => Planned::Mark {
+            Planned::Mark {
+                room, user, is_read, ..
+            } if before.is_large => Planned::Mark {
                 room,
                 user,
+                is_read,
                 receivers: Arc::from([user]),
             },
             Planned::Done(outcome) => match before.known {

@@ -2,14 +2,15 @@
 //! caller is answered. A repeat, a replay and a page of history use the same, so they cannot differ.
 
 use bytes::Bytes;
-use hub_protocol::api::event::{CreatedData, Event, Kind, MemberData};
+use hub_protocol::api::event::{CreatedData, EditedData, Event, Kind, MemberData, UpdatedData};
 use hub_protocol::api::message::{Message, Sent};
-use hub_protocol::api::room::{Changed, Created, Member, Role, Room};
+use hub_protocol::api::room::{Changed, Created, Member, Room};
 use hub_protocol::{Op, RoomId, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::command::Hash;
+use super::extras::Extras;
 use crate::call::json;
 
 /// One row of the log.
@@ -25,6 +26,8 @@ pub(super) struct LogEvent {
     /// The text of a message; the JSON data of other events.
     pub(super) body: String,
     pub(super) created_at: i64,
+    /// What a message carries beside its text.
+    pub(super) extras: Option<Box<Extras>>,
 }
 
 /// The data of `room.created`, as it stands in the log. Also for whoever fills a database.
@@ -37,16 +40,9 @@ pub fn created_body(op: Op, room: &Room, members: &[Member]) -> String {
     serde_json::to_string(&data).expect("our types have string keys only")
 }
 
-/// The data of `member.added` and `member.removed`, as it stands in the log.
-pub(super) fn member_body(op: Op, user: UserId, role: Option<Role>, by: UserId, created_at: i64) -> String {
-    let data = MemberData {
-        op,
-        user,
-        role,
-        by,
-        created_at,
-    };
-    serde_json::to_string(&data).expect("our types have string keys only")
+/// Any data of our own, as it stands in the log.
+pub(super) fn body<D: Serialize>(data: &D) -> String {
+    serde_json::to_string(data).expect("our types have string keys only")
 }
 
 impl LogEvent {
@@ -54,8 +50,16 @@ impl LogEvent {
         self.seq.unsigned_abs()
     }
 
-    fn message(&self) -> Message {
-        Message {
+    /// True if it is a message that was taken away for all.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.extras
+            .as_ref()
+            .is_some_and(|extras| extras.deleted_at.is_some())
+    }
+
+    /// The message; of other events nonsense.
+    pub(super) fn message(&self) -> Message {
+        let mut message = Message {
             room: self.room,
             seq: self.seq_u64(),
             n: self.n.unwrap_or_default().unsigned_abs(),
@@ -63,14 +67,19 @@ impl LogEvent {
             client_message_id: self.op,
             text: self.body.clone(),
             created_at: self.created_at,
+            ..Message::default()
+        };
+        if let Some(extras) = &self.extras {
+            extras.fill(&mut message);
         }
+        message
     }
 
     /// The event's JSON text, as delivered and as in `message.history`.
     pub(super) fn text(&self) -> Bytes {
         match self.kind {
             Kind::MessageCreated => self.text_with(self.message()),
-            Kind::RoomCreated | Kind::MemberAdded | Kind::MemberRemoved => {
+            _ => {
                 match RawValue::from_string(self.body.clone()) {
                     Ok(data) => self.text_with(data),
                     // Only a hand that writes into the table can bring this about.
@@ -110,7 +119,15 @@ impl LogEvent {
                 }),
                 Err(_not_json) => json(&Changed { seq, duplicate }),
             },
-            Kind::MemberAdded | Kind::MemberRemoved => json(&Changed { seq, duplicate }),
+            Kind::RoomUpdated => match serde_json::from_str::<UpdatedData>(&self.body) {
+                Ok(data) => json(&Created {
+                    room: data.room,
+                    seq,
+                    duplicate,
+                }),
+                Err(_not_json) => json(&Changed { seq, duplicate }),
+            },
+            _ => json(&Changed { seq, duplicate }),
         }
     }
 
@@ -120,7 +137,16 @@ impl LogEvent {
             Kind::MemberAdded | Kind::MemberRemoved => serde_json::from_str::<MemberData>(&self.body)
                 .ok()
                 .map(|data| data.user),
-            Kind::RoomCreated | Kind::MessageCreated => None,
+            _ => None,
         }
+    }
+
+    /// The first event that somebody must see to see this one: an edit shows what its message says.
+    pub(super) fn seen_with(&self) -> i64 {
+        if self.kind != Kind::MessageEdited {
+            return self.seq;
+        }
+        let edited = serde_json::from_str::<EditedData>(&self.body);
+        edited.map_or(self.seq, |data| i64::try_from(data.seq).unwrap_or(self.seq))
     }
 }

@@ -7,20 +7,33 @@
 //! | `plan` | repeats, decisions and numbers of one transaction |
 //! | `log` | events, and the texts that follow from them |
 //! | `large` | large rooms: who is told how, and who is attached |
+//! | `extras` | what a message carries beside its text |
 //! | `store` | the only SQL |
+//! | `facts` | what else a plan knows: accounts, blocks, bans, links, preferences |
 //! | `history` | which part of a log a caller sees |
+//! | `lists` | members, bans and links, page by page |
+//! | `messages`, `search` | the other reads of messages |
+//! | `receipts` | marks that moved, merged |
 //! | `cache` | rooms that were seen lately |
 //!
 //! Invariant: a message gets its sequence number in one place, `plan`, inside the transaction that stores it.
 
 mod cache;
 mod command;
+mod extras;
+mod facts;
 mod history;
 mod large;
+mod lists;
 mod log;
+#[cfg(test)]
+mod message_tests;
+mod messages;
 mod plan;
+mod receipts;
 mod room;
 mod rules;
+pub(crate) mod search;
 mod store;
 #[cfg(test)]
 mod testing;
@@ -37,6 +50,7 @@ use hub_protocol::api::room::{Got, RoomKind};
 use hub_protocol::error::ErrorBody;
 use hub_protocol::{ErrorCode, Method, RoomId, Service, UserId};
 
+pub(crate) use extras::fill;
 pub use log::created_body;
 
 use crate::call::{json, now_us, params, refuse};
@@ -46,6 +60,7 @@ use crate::store::{Meta, Store};
 use cache::Cache;
 use command::Write;
 use plan::Planned;
+use receipts::Receipts;
 use room::{Head, Room};
 
 /// The chat service.
@@ -56,6 +71,7 @@ pub struct Chat {
     cache: Arc<Cache>,
     pushes: Option<Pushes>,
     members_max: usize,
+    receipts: Receipts,
 }
 
 impl Chat {
@@ -68,6 +84,7 @@ impl Chat {
             cache: Arc::new(Cache::default()),
             pushes: None,
             members_max,
+            receipts: Receipts::default(),
         }
     }
 
@@ -109,16 +126,23 @@ impl Chat {
             Planned::Mark {
                 room,
                 user,
+                is_read,
                 receivers,
             } => {
                 let found = plan
                     .marks
-                    .binary_search_by_key(&(room, user), |(room, user, _)| (*room, *user));
+                    .binary_search_by_key(&(room, user), |(room, user, ..)| (*room, *user));
                 let at = found.expect("every planned mark stands in the list");
-                let (seq, moved) = stand.get(at).copied().unwrap_or_default();
+                let stand = stand.get(at).copied().unwrap_or_default();
+                let mut outcome = plan::marked(if is_read { stand.read } else { stand.delivered });
                 // Several marks of one user in one read are one move.
-                let first = !std::mem::replace(&mut told[at], true);
-                plan::marked(room, user, seq, moved && first, receivers)
+                if stand.moved && !std::mem::replace(&mut told[at], true) {
+                    self.receipts.note(room, user, &stand, receivers);
+                    if stand.read_moved {
+                        outcome.deliveries.push(receipts::unread(room, user, &stand));
+                    }
+                }
+                outcome
             }
         };
         Ok(plan.planned.into_iter().map(&mut finish).collect())
@@ -153,7 +177,7 @@ impl Chat {
             return Ok(Outcome::refused(rules::no_such_room()));
         };
         let is_member = room.find(call.header.user).is_some();
-        if !is_member && room.info.kind != RoomKind::Channel {
+        if room.ended || !is_member && room.info.kind != RoomKind::Channel {
             return Ok(Outcome::refused(rules::no_such_room()));
         }
         // Anyone may look at a channel before joining it, but not at who reads it.
@@ -190,6 +214,11 @@ impl Chat {
         let allowed = match self.recent(id).await? {
             Some(room) => rules::may_write(&room, user).map(|()| room),
             None => Err(rules::no_such_room()),
+        };
+        let peer = allowed.as_ref().ok().and_then(|room| room.peer(user));
+        let allowed = match peer {
+            Some(peer) if lists::is_blocked(&self.store, user, peer).await? => Err(rules::blocked()),
+            _ => allowed,
         };
         Ok(match allowed {
             Err(refusal) => Outcome::refused(refusal),
@@ -245,13 +274,27 @@ impl Handler for Chat {
         }
         match call.header.method {
             Method::RoomGet => self.get(call).await,
+            Method::MemberList => lists::members(&self.store, call).await,
+            Method::MemberBans => lists::bans(&self.store, call).await,
+            Method::InviteList => lists::invites(&self.store, call).await,
+            Method::InviteLook => lists::look(&self.store, call).await,
             Method::MessageHistory => self.history(call).await,
             Method::TypingSet => self.typing(call).await,
+            Method::MessageThread
+            | Method::MessageSearch
+            | Method::MessagePins
+            | Method::MessageEdits
+            | Method::MessageReactions
+            | Method::ReceiptList => messages::read(&self.store, call).await,
             _ => Ok(Outcome::refused(refuse(
                 ErrorCode::BadRequest,
                 "this service does not read by this method",
             ))),
         }
+    }
+
+    fn due(&self) -> Vec<Delivery> {
+        self.receipts.take()
     }
 
     fn forget(&self) {

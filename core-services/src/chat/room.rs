@@ -51,6 +51,8 @@ pub(super) enum Moved {
 pub(super) struct Room {
     /// What clients see of it.
     pub(super) info: api::Room,
+    /// Deleted, or left by its last member: nobody comes in any more.
+    pub(super) ended: bool,
     /// By user id.
     stays: Vec<Stay>,
     /// The same users, shared with deliveries; nobody while the room is large.
@@ -71,6 +73,7 @@ impl Room {
         let receivers = stays.iter().map(|stay| stay.user).collect();
         Self {
             info,
+            ended: false,
             stays,
             receivers,
             is_large: false,
@@ -123,6 +126,23 @@ impl Room {
     pub(super) fn find(&self, user: UserId) -> Option<&Stay> {
         let at = self.stays.binary_search_by_key(&user, |stay| stay.user).ok()?;
         self.stays.get(at)
+    }
+
+    /// The other user of a direct room.
+    pub(super) fn peer(&self, of: UserId) -> Option<UserId> {
+        let others = self.receivers.iter().copied().filter(|user| *user != of);
+        (self.info.kind == api::RoomKind::Direct)
+            .then_some(others)
+            .into_iter()
+            .flatten()
+            .next()
+    }
+
+    /// Ends all stays.
+    pub(super) fn end(&mut self) -> Vec<Stay> {
+        self.ended = true;
+        self.receivers = Arc::default();
+        std::mem::take(&mut self.stays)
     }
 
     /// Adds a member who is none yet.

@@ -5,17 +5,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use hub_protocol::api::invite::{CreateInvite, RevokeInvite};
+use hub_protocol::api::member::{Ban, SetRole};
 use hub_protocol::api::message::{Read, Send};
-use hub_protocol::api::room::{Add, Create, Remove, Role, RoomKind};
+use hub_protocol::api::room::{Add, Create, Remove, Role, RoomKind, Update};
+use hub_protocol::api::setting::{Prefer, Seen, SettingsChange};
 use hub_protocol::error::ErrorBody;
 use hub_protocol::{ErrorCode, Op, RoomId, UserId};
 use proptest::prelude::*;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::command::{Command, Write};
+use super::command::{Command, Write, code_hash};
+use super::facts::Facts;
 use super::log::LogEvent;
-use super::plan::{Known, Loaded, Plan, Planned, applied_key, plan};
+use super::plan::{Known, Loaded, Plan, Planned, Rows, applied_key, plan};
 use super::room::{Head, Room};
 use super::testing::{room, user};
 use crate::service::Outcome;
@@ -29,6 +33,7 @@ struct Model {
     rooms: HashMap<RoomId, Arc<Room>>,
     log: BTreeMap<(RoomId, i64), LogEvent>,
     applied: HashMap<(UserId, Op), ([u8; 16], String)>,
+    facts: Facts,
     now: i64,
 }
 
@@ -59,7 +64,8 @@ impl Model {
                 );
             }
         }
-        loaded.users = (0..USERS).map(user).collect();
+        loaded.facts = self.facts.clone();
+        loaded.facts.users = (0..USERS).map(user).collect();
         loaded.members_max = 256;
         let writes: Vec<Result<Write, ErrorBody>> = writes.into_iter().map(Ok).collect();
         let Plan {
@@ -68,6 +74,8 @@ impl Model {
             heads,
             rooms,
             applied,
+            updated,
+            rows,
             ..
         } = plan(&writes, loaded, self.now);
         for event in events {
@@ -84,6 +92,11 @@ impl Model {
                 "an op twice"
             );
         }
+        for row in updated {
+            let after = rooms.iter().find(|(id, _, _)| *id == row.info.id).unwrap();
+            assert_eq!((&after.2.info, after.2.ended), (&row.info, row.ended));
+        }
+        self.keep(rows);
         self.heads.extend(heads);
         self.rooms.extend(
             rooms
@@ -96,6 +109,24 @@ impl Model {
             Planned::Mark { .. } => Outcome::result("{}"),
         };
         planned.into_iter().map(done).collect()
+    }
+
+    /// Keeps the rows of small tables.
+    fn keep(&mut self, rows: Rows) {
+        for (of, by) in rows.bans {
+            if by.is_some() {
+                self.facts.bans.insert(of);
+            } else {
+                self.facts.bans.remove(&of);
+            }
+        }
+        for ((room, id), link) in rows.links {
+            let links = self.facts.links.entry(room).or_default();
+            links.retain(|other| other.info.id != id);
+            links.extend(link);
+        }
+        self.facts.preferences.extend(rows.preferences);
+        self.facts.last_sent.extend(rows.sent);
     }
 
     fn check(&self) {
@@ -120,14 +151,25 @@ impl Model {
                 .iter()
                 .filter(|stay| stay.role == Role::Owner)
                 .count();
-            match room.info.kind {
-                // A channel that everybody left has no owner for whoever comes later.
-                RoomKind::Channel => assert!(owners <= 1),
-                _ => assert_eq!(
-                    owners,
-                    usize::from(!room.stays().is_empty()),
-                    "one owner while there is anybody"
-                ),
+            assert_eq!(
+                owners,
+                usize::from(!room.stays().is_empty()),
+                "one owner while there is anybody"
+            );
+            assert_eq!(
+                room.ended,
+                room.stays().is_empty(),
+                "a room ends with its last member"
+            );
+            for stay in room.stays() {
+                assert!(!self.facts.is_banned(*id, stay.user), "a member is not kept out");
+            }
+            let links = self.facts.links.get(id).into_iter().flatten();
+            for link in links {
+                assert!(
+                    link.info.uses_max.is_none_or(|max| link.info.uses <= max),
+                    "no link lets in more than it may"
+                );
             }
         }
     }
@@ -148,9 +190,20 @@ fn write(actor: u128, in_room: u128, op: u128, command: Command) -> Write {
 fn send(actor: u128, op: u128, text: &str) -> Write {
     let params = Send {
         client_message_id: Op(Uuid::from_u128(op + 1)),
-        text: text.to_owned(),
+        ..plain(text)
     };
     write(actor, 1, op, Command::Send(params))
+}
+
+fn plain(text: &str) -> Send {
+    Send {
+        client_message_id: Op::NIL,
+        text: text.to_owned(),
+        reply_to: None,
+        thread: None,
+        forward: None,
+        entities: Vec::new(),
+    }
 }
 
 fn create(actor: u128, in_room: u128, op: u128, kind: RoomKind, others: &[u128]) -> Write {
@@ -183,7 +236,7 @@ fn seen_by(outcome: &Outcome) -> Vec<UserId> {
 
 fn any_write() -> impl Strategy<Value = Write> {
     let actor = 0..USERS;
-    (actor, 1..3_u128, 0..40_u128, 0..8_u8, 0..USERS, 0..4_u64).prop_map(
+    (actor, 1..3_u128, 0..40_u128, 0..17_u8, 0..USERS, 0..4_u64).prop_map(
         |(actor, in_room, op, what, other, seq)| {
             // The op decides the content, so that a repeat is a repeat.
             let op_id = Op(Uuid::from_u128(op + 1));
@@ -220,16 +273,75 @@ fn any_write() -> impl Strategy<Value = Write> {
                     )
                 }
                 5 => write(actor, in_room, 0, Command::Read(Read { seq })),
+                6..15 => managing(actor, in_room, op, what, other, seq),
                 _ => {
                     let params = Send {
                         client_message_id: op_id,
-                        text: op.to_string(),
+                        ..plain(&op.to_string())
                     };
                     write(actor, in_room, op * 8 + 5, Command::Send(params))
                 }
             }
         },
     )
+}
+
+/// What owners and admins do, and what links lead to. Codes are few, so that they meet.
+fn managing(actor: u128, in_room: u128, op: u128, what: u8, other: u128, seq: u64) -> Write {
+    let op_id = Op(Uuid::from_u128(op + 1));
+    let role = [Role::Reader, Role::Member, Role::Admin, Role::Owner][usize::try_from(seq).unwrap()];
+    let code = |number: u128| format!("code {}", number % 3);
+    let command = match what {
+        6 => Command::SetRole(SetRole {
+            op: op_id,
+            user: user(other),
+            role,
+        }),
+        7 => Command::Ban(Ban {
+            op: op_id,
+            user: user(other),
+        }),
+        8 => Command::Unban(Ban {
+            op: op_id,
+            user: user(other),
+        }),
+        9 => Command::Update(Update {
+            op: op_id,
+            name: Some(format!("name {seq}")),
+            topic: None,
+            avatar: None,
+            settings: Some(SettingsChange {
+                add: Some([Role::Member, Role::Admin][usize::from(op % 2 == 0)]),
+                history: Some([Seen::Join, Seen::All][usize::from(op % 3 == 0)]),
+                ..SettingsChange::default()
+            }),
+        }),
+        // Seldom: it ends the trial for the room.
+        10 if op % 13 == 0 => Command::Delete,
+        10 | 11 => Command::CreateInvite(
+            CreateInvite {
+                op: op_id,
+                expires_in_s: None,
+                uses_max: Some(u32::try_from(1 + seq).unwrap()),
+                role: None,
+            },
+            code(op),
+        ),
+        12 => Command::AcceptInvite(code_hash(&code(other)).unwrap()),
+        13 => {
+            let hash = code_hash(&code(other)).unwrap();
+            let invite = uuid::Builder::from_custom_bytes(hash).into_uuid();
+            Command::RevokeInvite(RevokeInvite { op: op_id, invite })
+        }
+        _ => Command::Prefer(Prefer {
+            op: op_id,
+            archived: Some(seq % 2 == 0),
+            muted_until: None,
+            pinned: Some(seq > 1),
+        }),
+    };
+    let content = u128::from(what) * 10_000 + other * 1_000 + u128::from(seq) * 200_000;
+    write(actor, in_room, op * 8 + content, command)
 }
 
 proptest! {
@@ -250,6 +362,8 @@ proptest! {
                     let known = first.entry((write.room, write.actor, op)).or_insert_with(|| result.clone());
                     prop_assert_eq!(&known["seq"], &result["seq"]);
                     prop_assert_eq!(&known["message"], &result["message"]);
+                    prop_assert_eq!(&known["invite"], &result["invite"]);
+                    prop_assert_eq!(&known["preferences"], &result["preferences"]);
                 } else {
                     prop_assert!(outcome.deliveries.is_empty(), "a refusal tells nobody");
                 }
@@ -260,6 +374,7 @@ proptest! {
                     };
                     let within = batch.iter().any(|other| matches!(&other.command,
                         Command::Add(add) if add.user == user)
+                        || matches!(&other.command, Command::AcceptInvite(_) if other.actor == user)
                         || matches!(&other.command, Command::Join if other.actor == user));
                     prop_assert!(known(&before) || known(&model.rooms) || within);
                 }
@@ -428,7 +543,7 @@ fn rooms_do_not_grow_beyond_their_bound() {
     // All these accounts exist in this test.
     let mut loaded = Loaded::default();
     loaded.heads.insert(room(1), Head::default());
-    loaded.users = (0..400).map(user).collect();
+    loaded.facts.users = (0..400).map(user).collect();
     loaded.members_max = 256;
     let writes: Vec<_> = writes.into_iter().map(Ok).collect();
     let plan = plan(&writes, loaded, 1);

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
-use hub_protocol::api::event::{Kind, READ, ReadData};
+use hub_protocol::api::event::{Kind, UNREAD};
 use hub_protocol::api::push::Notification;
 use hub_protocol::{RoomId, UserId, keys};
 use metrics::counter;
@@ -196,9 +196,10 @@ impl Pusher {
         let Ok(told) = serde_json::from_slice::<Told<'_>>(&delivery.body) else {
             return;
         };
-        if told.event == READ {
-            if let Ok(read) = serde_json::from_str::<ReadData>(told.data.get()) {
-                self.collapse.forget(read.user, delivery.room);
+        if told.event == UNREAD {
+            // It goes to the user's own devices and says that he looked.
+            for user in users.iter() {
+                self.collapse.forget(*user, delivery.room);
             }
             return;
         }

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use hub_protocol::api::Empty;
 use hub_protocol::api::event::{Event, USER_UPDATED, UserData};
+use hub_protocol::api::message::Messages;
 use hub_protocol::api::presence::{self, Session, Set};
 use hub_protocol::api::push::{Subscription, Subscriptions};
 use hub_protocol::api::room::{List, Room, RoomKind, Rooms};
@@ -33,6 +34,7 @@ use hub_protocol::{ErrorCode, Method, RoomId, Service, UserId};
 use tokio_postgres::Row;
 
 use crate::call::{json, now_us, params, refuse};
+use crate::chat::search;
 use crate::presence::{Moment, Presence};
 use crate::push::{self, Endpoints};
 use crate::service::{Audience, Call, Delivery, Handler, Outcome, WorkError};
@@ -197,8 +199,16 @@ impl Profiles {
             .ok_or_else(|| refuse(ErrorCode::NotFound, "the account is gone")))
     }
 
+    async fn search_messages(&self, call: &Call) -> Result<Result<Messages, ErrorBody>, StoreError> {
+        match params(call) {
+            Ok(asked) => search::everywhere(&self.store, call.header.user, asked).await,
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
     async fn rooms(&self, call: &Call) -> Result<Result<Rooms, ErrorBody>, StoreError> {
-        const SQL: &str = "SELECT r.id, r.kind, r.name, r.created_by, r.created_at \
+        const SQL: &str = "SELECT r.id, r.kind, r.name, r.created_by, r.created_at, \
+                 r.topic, r.avatar, r.settings::text \
              FROM members m JOIN rooms r ON r.id = m.room \
              WHERE m.user_id = $1 AND m.to_seq IS NULL AND m.room > $2 ORDER BY m.room LIMIT $3";
         let asked: List = match params(call) {
@@ -213,7 +223,7 @@ impl Profiles {
             .store
             .query("room.list", SQL, &[&call.header.user.0, &after.0, &wanted])
             .await?;
-        let mut rooms: Vec<Room> = rows.iter().map(|row| room(row, 0)).collect();
+        let mut rooms: Vec<Room> = rows.iter().map(|row| room(row, 5)).collect();
         let more = rooms.len() > usize::try_from(limit).unwrap_or(usize::MAX);
         if more {
             rooms.pop();
@@ -249,15 +259,19 @@ fn no_push() -> ErrorBody {
     )
 }
 
-/// A room from five columns: id, kind, name, `created_by`, `created_at`.
-fn room(row: &Row, first: usize) -> Room {
+/// A room from the first five columns (id, kind, name, `created_by`, `created_at`) and three more (topic, avatar,
+/// settings as JSON text).
+fn room(row: &Row, more: usize) -> Room {
     Room {
-        id: RoomId(row.get(first)),
+        id: RoomId(row.get(0)),
         // The column has a check of its own.
-        kind: RoomKind::find(row.get(first + 1)).unwrap_or(RoomKind::Group),
-        name: row.get(first + 2),
-        created_by: UserId(row.get(first + 3)),
-        created_at: row.get(first + 4),
+        kind: RoomKind::find(row.get(1)).unwrap_or(RoomKind::Group),
+        name: row.get(2),
+        created_by: UserId(row.get(3)),
+        created_at: row.get(4),
+        topic: row.get(more),
+        avatar: row.get(more + 1),
+        settings: serde_json::from_str(row.get(more + 2)).unwrap_or_default(),
     }
 }
 
@@ -301,6 +315,7 @@ impl Handler for Profiles {
             Method::RoomList => outcome(self.rooms(call).await?),
             Method::Sync => outcome(self.sync(call).await?),
             Method::RoomLarge => outcome(large::rooms(&self.store, call).await?),
+            Method::Search => outcome(self.search_messages(call).await?),
             _ => Outcome::refused(refuse(ErrorCode::BadRequest, "not a method of the user service")),
         })
     }

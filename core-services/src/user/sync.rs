@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use hub_protocol::api::message::Message;
 use hub_protocol::api::room::Role;
+use hub_protocol::api::setting::Preferences;
 use hub_protocol::api::sync::{Left, RoomState, Sync, Synced};
 use hub_protocol::error::ErrorBody;
 use hub_protocol::limits::{RESULT_BYTES_MAX, SYNC_ROOMS_MAX, UNREAD_COUNT_MAX};
@@ -16,21 +17,24 @@ use tokio_postgres::Row;
 use super::cursor::{Cursor, Page};
 use super::{Profiles, room};
 use crate::call::{json, params, refuse};
+use crate::chat::fill;
 use crate::mutants::Mutant;
 use crate::service::Call;
 use crate::store::StoreError;
 use crate::store::meta::EPOCH_SQL;
+use crate::unread::unread_sql;
 
 /// What an answer needs beside its rooms.
 const FRAME_BYTES: usize = 4 * 1024;
 
 /// One row per room that changed, with its last message and counts.
-/// `$1` user, `$2` since, `$3` after room, `$4` rows, `$5` counts are exact up to here, `$6` mention of the user.
-const SYNC_SQL: &str = "
+/// `$1` user, `$2` since, `$3` after room, `$4` rows, `$5` counts are exact up to here.
+const SYNC_SQL: &str = concat!(
+    "
 WITH mine AS (
     SELECT DISTINCT ON (m.room) m.room, m.role, m.from_seq, m.to_seq, m.read_seq, m.changed
     FROM members m WHERE m.user_id = $1 AND m.room > $3
-    ORDER BY m.room, m.from_seq DESC
+    ORDER BY m.room, m.to_seq DESC NULLS FIRST
 ), changed AS (
     SELECT mine.room, mine.role, mine.from_seq, mine.to_seq, mine.read_seq, h.seq, h.n,
            greatest(mine.changed, h.changed) AS changed
@@ -41,23 +45,26 @@ WITH mine AS (
 SELECT r.id, r.kind, r.name, r.created_by, r.created_at,
        c.role, c.from_seq, c.to_seq, c.read_seq, c.seq, c.n,
        last.seq, last.n, last.actor, last.op, last.body, last.created_at,
-       unread.count, unread.mentions, c.changed::text
+       unread.count, unread.mentions, c.changed::text,
+       r.topic, r.avatar, r.settings::text, p.archived, p.muted_until, p.pinned_at,
+       last.reply_to, last.thread, last.extras, last.mentions, last.edited_at, last.deleted_at
 FROM changed c
 JOIN rooms r ON r.id = c.room
+LEFT JOIN room_preferences p ON p.user_id = $1 AND p.room = c.room
 LEFT JOIN LATERAL (
-    SELECT e.seq, e.n, e.actor, e.op, e.body, e.created_at FROM events e
+    SELECT e.seq, e.n, e.actor, e.op, e.body, e.created_at,
+           e.reply_to, e.thread, e.extras, e.mentions, e.edited_at, e.deleted_at FROM events e
     WHERE e.room = c.room AND e.n IS NOT NULL AND e.seq >= c.from_seq AND c.to_seq IS NULL
+      AND NOT EXISTS (SELECT FROM hidden d WHERE d.user_id = $1 AND d.room = e.room AND d.seq = e.seq)
     ORDER BY e.seq DESC LIMIT 1
 ) last ON true
 LEFT JOIN LATERAL (
-    SELECT count(*) AS count, count(*) FILTER (WHERE strpos(e.body, '@') > 0 AND e.body ~* $6) AS mentions FROM (
-        SELECT e.body FROM events e
-        WHERE e.room = c.room AND e.n IS NOT NULL AND e.actor <> $1
-          AND e.seq > greatest(c.read_seq, c.from_seq - 1) AND c.to_seq IS NULL
-        ORDER BY e.seq LIMIT $5
-    ) e
-) unread ON true
-ORDER BY c.room";
+    ",
+    unread_sql!("c.room", "$1", "c.read_seq", "c.from_seq", "$5"),
+    "
+) unread ON c.to_seq IS NULL
+ORDER BY c.room"
+);
 
 impl Profiles {
     pub(super) async fn sync(&self, call: &Call) -> Result<Result<Synced, ErrorBody>, StoreError> {
@@ -71,10 +78,10 @@ impl Profiles {
             .store
             .run_read("user.sync", |tx| async move {
                 // The epoch comes with the snapshot: after a failover this process may still be the old one.
-                let about = tx.query(about_sql(), &[&user.0]).await?;
+                let about = tx.query(about_sql(), &[]).await?;
                 let about = about.first().ok_or(StoreError::Unfit("no answer".to_owned()))?;
-                let (epoch, mention): (String, String) = (about.get(0), mention(about.get(1)));
-                let snapshot = about.get::<_, String>(2).parse().unwrap_or(0);
+                let epoch: String = about.get(0);
+                let snapshot = about.get::<_, String>(1).parse().unwrap_or(0);
                 let start = match Start::read(asked, &epoch, snapshot) {
                     Ok(start) => start,
                     Err(error) => return Ok(Err(error)),
@@ -83,10 +90,7 @@ impl Profiles {
                 let (since, wanted) = (start.since.to_string(), i64::from(limit) + 1);
                 let unread = i64::from(UNREAD_COUNT_MAX);
                 let rows = tx
-                    .query(
-                        SYNC_SQL,
-                        &[&user.0, &since, &start.after.0, &wanted, &unread, &mention],
-                    )
+                    .query(SYNC_SQL, &[&user.0, &since, &start.after.0, &wanted, &unread])
                     .await?;
                 Ok(Ok((start, epoch, rows)))
             })
@@ -95,14 +99,10 @@ impl Profiles {
     }
 }
 
-/// The epoch, the caller's name, and the lowest transaction that is still running.
+/// The epoch, and the lowest transaction that is still running.
 fn about_sql() -> &'static str {
-    static SQL: LazyLock<String> = LazyLock::new(|| {
-        format!(
-            "SELECT {EPOCH_SQL}, coalesce((SELECT username FROM users WHERE id = $1), ''), \
-             pg_snapshot_xmin(pg_current_snapshot())::text"
-        )
-    });
+    static SQL: LazyLock<String> =
+        LazyLock::new(|| format!("SELECT {EPOCH_SQL}, pg_snapshot_xmin(pg_current_snapshot())::text"));
     &SQL
 }
 
@@ -196,8 +196,8 @@ impl Start {
 fn state(row: &Row) -> RoomState {
     let number = |index: usize| row.get::<_, Option<i64>>(index).unwrap_or(0).unsigned_abs();
     let count = |index: usize| u32::try_from(number(index)).unwrap_or(u32::MAX);
-    let room = room(row, 0);
-    let last_message = row.get::<_, Option<i64>>(11).map(|seq| Message {
+    let room = room(row, 20);
+    let mut last_message = row.get::<_, Option<i64>>(11).map(|seq| Message {
         room: room.id,
         seq: seq.unsigned_abs(),
         n: number(12),
@@ -205,7 +205,11 @@ fn state(row: &Row) -> RoomState {
         client_message_id: Op(row.get(14)),
         text: row.get(15),
         created_at: row.get(16),
+        ..Message::default()
     });
+    if let Some(message) = &mut last_message {
+        fill(message, row, 26);
+    }
     RoomState {
         seq: number(9),
         n: number(10),
@@ -214,14 +218,12 @@ fn state(row: &Row) -> RoomState {
         read_seq: number(8),
         unread: count(17),
         mentions: count(18),
+        preferences: Preferences {
+            archived: row.get::<_, Option<bool>>(23).unwrap_or(false),
+            muted_until: row.get::<_, Option<i64>>(24).unwrap_or(0),
+            pinned_at: row.get::<_, Option<i64>>(25).unwrap_or(0),
+        },
         last_message,
         room,
     }
-}
-
-/// A pattern for `@name` as a word; names hold nothing that a pattern would read otherwise but dots.
-fn mention(name: &str) -> String {
-    // Not inside of an address (`x@name`), nor the start of a longer name; a full stop may follow.
-    let name = name.replace('.', "\\.");
-    format!("(?<![a-z0-9_.@-])@{name}(?![a-z0-9_])(?![.-]+[a-z0-9_])")
 }

@@ -167,7 +167,8 @@ impl<H: Handler> Stint<H> {
         {
             self.delivering.set(self.send(out));
         }
-        if self.answering.is_empty() && !self.answered.entries.is_empty() {
+        if self.answering.is_empty() && !(self.answered.entries.is_empty() && self.answered.flush.is_empty())
+        {
             let out = std::mem::take(&mut self.answered);
             self.answering.set(self.send(out));
         }
@@ -494,6 +495,7 @@ impl<H: Handler> Stint<H> {
 
     fn on_upkeep(&mut self, upkeep: &Upkeep) {
         self.clock = Some(upkeep.clock);
+        self.answered.flush.deliveries.extend(self.shared.handler.due());
         if self.leases.apply(upkeep, &self.ledger) {
             self.shared.handler.forget();
         }

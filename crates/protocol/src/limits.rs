@@ -25,6 +25,20 @@ pub const CODE_S: u64 = 15 * 60;
 pub const CODE_TRIES_MAX: i16 = 5;
 /// A room's name, UTF-8 bytes.
 pub const ROOM_NAME_BYTES_MAX: usize = 128;
+/// A room's topic, UTF-8 bytes.
+pub const ROOM_TOPIC_BYTES_MAX: usize = 1024;
+/// Rooms that one user makes in 24 hours.
+pub const ROOMS_MADE_PER_DAY_MAX: i64 = 1_000;
+/// The wait of slow mode, seconds.
+pub const SLOW_MODE_S_MAX: u32 = 6 * 3600;
+/// How long an own message may be edited, seconds.
+pub const EDIT_WINDOW_S_MAX: u32 = 30 * 86_400;
+/// Invites of one room that can still be used.
+pub const INVITES_MAX: usize = 100;
+/// The life of an invite that expires, seconds.
+pub const INVITE_S_MAX: u32 = 365 * 86_400;
+/// Members or bans in one page.
+pub const MEMBERS_PAGE_MAX: u32 = 200;
 /// An access token, bytes, before it is parsed.
 pub const TOKEN_BYTES_MAX: usize = 4096;
 /// Users of one `room.create`, the caller among them.
@@ -82,6 +96,28 @@ pub const HISTORY_EVENTS_DEFAULT: u32 = 50;
 pub const SYNC_ROOMS_MAX: u32 = 200;
 /// Unread messages are counted exactly up to here.
 pub const UNREAD_COUNT_MAX: u32 = 100;
+/// Entities of a message.
+pub const ENTITIES_MAX: usize = 100;
+/// The address of a link, bytes.
+pub const URL_BYTES_MAX: usize = 2_048;
+/// All addresses of a message's links, bytes.
+pub const URLS_BYTES_MAX: usize = 8 * 1024;
+/// An emoji of a reaction, bytes: the longest sequences that fonts know have about 35.
+pub const EMOJI_BYTES_MAX: usize = 64;
+/// Kinds of reactions to one message.
+pub const REACTION_KINDS_MAX: usize = 20;
+/// Pinned messages of a room.
+pub const PINS_MAX: usize = 100;
+/// Edits of one message.
+pub const EDITS_MAX: usize = 100;
+/// Reactions, or former texts, in one page.
+pub const OF_MESSAGE_MAX: u32 = 200;
+/// Words to search for, bytes.
+pub const QUERY_BYTES_MAX: usize = 256;
+/// Messages in one page of a search.
+pub const SEARCH_MAX: u32 = 50;
+/// Messages in one page of a search that names no limit.
+pub const SEARCH_DEFAULT: u32 = 20;
 /// Nesting of JSON in a request.
 pub const JSON_DEPTH_MAX: usize = 32;
 
@@ -141,6 +177,8 @@ const _: () = {
     // A text that is all escapes (`\u0000` is refused, `\"` doubles) still fits into a message and a result.
     assert!(TEXT_BYTES_MAX * 2 + 1024 <= MESSAGE_BYTES_MAX);
     assert!(TEXT_BYTES_MAX * 6 + 1024 <= RESULT_BYTES_MAX);
+    // So does a message with all that it may carry.
+    assert!(TEXT_BYTES_MAX * 6 + ENTITIES_MAX * 128 + URLS_BYTES_MAX * 2 + 2048 <= RESULT_BYTES_MAX);
     // A result always fits into an empty outbound queue.
     assert!(RESULT_BYTES_MAX * 2 <= OUTBOUND_BYTES_MAX);
     // A missed renewal is no loss.

@@ -8,10 +8,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use hub_protocol::api::event::{
-    CreatedData, Event, MemberData, MigrateData, ReadData, SyncData, TypingData, UserData,
+    CreatedData, DeletedData, EditedData, Event, HiddenData, MemberData, MigrateData, PinnedData,
+    ReactedData, ReceiptsData, RoomDeletedData, SyncData, TypingData, UnreadData, UpdatedData, UserData,
 };
 use hub_protocol::api::{
-    Empty, Failure, Request, Success, auth, message, presence, push, room, session, sync, user,
+    Empty, Failure, Request, Success, auth, message, presence, push, receipt, room, session, sync, user,
 };
 use hub_protocol::batch::{
     DownlinkBatch, DownlinkWriter, EntryKind, EnvelopeHeader, Reply, Target, UplinkBatch, UplinkWriter,
@@ -292,9 +293,34 @@ fn round_trip_of(shape: &str, text: &str) -> String {
         "failure" => round_trip::<Failure>(text),
         "event room.created" => round_trip::<Event<CreatedData>>(text),
         "event message.created" => round_trip::<Event<message::Message>>(text),
-        "event member.added" | "event member.removed" => round_trip::<Event<MemberData>>(text),
+        "event room.updated" => round_trip::<Event<UpdatedData>>(text),
+        "event room.deleted" => round_trip::<Event<RoomDeletedData>>(text),
+        "event member.added" | "event member.removed" | "event member.updated" => {
+            round_trip::<Event<MemberData>>(text)
+        }
         "event typing" => round_trip::<Event<TypingData>>(text),
-        "event receipt.read" => round_trip::<Event<ReadData>>(text),
+        "event receipts" => round_trip::<Event<ReceiptsData>>(text),
+        "event unread" => round_trip::<Event<UnreadData>>(text),
+        "event message.hidden" => round_trip::<Event<HiddenData>>(text),
+        "event message.edited" => round_trip::<Event<EditedData>>(text),
+        "event message.deleted" => round_trip::<Event<DeletedData>>(text),
+        "event message.reacted" => round_trip::<Event<ReactedData>>(text),
+        "event message.pinned" => round_trip::<Event<PinnedData>>(text),
+        "request message.edit" => round_trip::<Request<message::Edit>>(text),
+        "request message.delete" => round_trip::<Request<message::Delete>>(text),
+        "request message.react" => round_trip::<Request<message::React>>(text),
+        "request message.pin" => round_trip::<Request<message::Pin>>(text),
+        "request message.thread" => round_trip::<Request<message::Thread>>(text),
+        "request message.search" => round_trip::<Request<message::SearchRoom>>(text),
+        "request search" => round_trip::<Request<message::Search>>(text),
+        "request message.reactions" => round_trip::<Request<message::OfMessage>>(text),
+        "request receipt.delivered" => round_trip::<Request<receipt::Delivered>>(text),
+        "request receipt.list" => round_trip::<Request<receipt::List>>(text),
+        "result receipt.list" => round_trip::<Success<receipt::Listed>>(text),
+        "result message.reactions" => round_trip::<Success<message::Reactions>>(text),
+        "result message.edits" => round_trip::<Success<message::Versions>>(text),
+        "result message.search" | "result search" => round_trip::<Success<message::Messages>>(text),
+        "result message.pins" => round_trip::<Success<message::Pins>>(text),
         "event room.bump" => round_trip::<Event<Empty>>(text),
         "event system.sync" => round_trip::<Event<SyncData>>(text),
         "event system.migrate" => round_trip::<Event<MigrateData>>(text),

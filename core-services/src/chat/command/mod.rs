@@ -1,13 +1,19 @@
 //! Step 10, first half: what a chat call asks for. Pure: JSON in, a checked command or a refusal out.
 
+mod entity;
+mod invite;
 mod message;
 mod room;
 #[cfg(test)]
 mod tests;
 
 use aws_lc_rs::hmac;
+use hub_protocol::api::invite::{AcceptInvite, CreateInvite, RevokeInvite};
+use hub_protocol::api::member::{Ban, SetRole};
 use hub_protocol::api::message::{Read, Send};
-use hub_protocol::api::room::{Add, Attach, Create, JoinLeave, Remove};
+use hub_protocol::api::receipt::Delivered;
+use hub_protocol::api::room::{Add, Attach, Create, Delete, JoinLeave, Remove, Update};
+use hub_protocol::api::setting::Prefer;
 use hub_protocol::error::ErrorBody;
 use hub_protocol::{Address, ErrorCode, Method, Op, RoomId, UserId};
 use serde::Serialize;
@@ -15,6 +21,8 @@ use serde::Serialize;
 use crate::call::{params, refuse};
 use crate::service::Call;
 
+pub(super) use invite::{CodeHash, code_hash};
+pub(super) use message::{About, is_rich};
 pub(super) use room::initial_members;
 
 /// Length of the hash that tells a repeat from a conflict, bytes.
@@ -36,8 +44,28 @@ pub(super) enum Command {
     Add(Add),
     /// Remove a user.
     Remove(Remove),
+    /// Change what the room is called and how it is used.
+    Update(Update),
+    /// End the room.
+    Delete,
+    /// Give a member another role.
+    SetRole(SetRole),
+    /// Keep a user out.
+    Ban(Ban),
+    /// Do not keep him out any more.
+    Unban(Ban),
+    /// Make a link, with this code.
+    CreateInvite(CreateInvite, String),
+    /// End a link.
+    RevokeInvite(RevokeInvite),
+    /// Come in by the link of this code.
+    AcceptInvite(CodeHash),
+    /// Keep the room in another way.
+    Prefer(Prefer),
     /// Write a message.
     Send(Send),
+    /// Change a message that is there.
+    About(About),
     /// Move the own read mark.
     Read(Read),
     /// Attach a connection to the large room.
@@ -47,6 +75,8 @@ pub(super) enum Command {
         /// Names the call.
         nonce: u64,
     },
+    /// Move the own mark of what was received.
+    Delivered(Delivered),
 }
 
 /// A command with who asks, where, and under which name.
@@ -114,15 +144,80 @@ pub(super) fn parse(call: &Call, key: &hmac::Key) -> Result<Write, ErrorBody> {
                 Command::Remove(params),
             )
         }
+        Method::RoomUpdate => {
+            let params: Update = params(call)?;
+            room::check_update(&params)?;
+            let hash = hash(key, method, &(room, &params));
+            named(params.op, hash, Command::Update(params))
+        }
+        Method::RoomDelete => {
+            let params: Delete = params(call)?;
+            named(params.op, hash(key, method, &(room, &params)), Command::Delete)
+        }
+        Method::MemberSetRole => {
+            let params: SetRole = params(call)?;
+            let hash = hash(key, method, &(room, &params));
+            named(params.op, hash, Command::SetRole(params))
+        }
+        Method::MemberBan => {
+            let params: Ban = params(call)?;
+            named(
+                params.op,
+                hash(key, method, &(room, &params)),
+                Command::Ban(params),
+            )
+        }
+        Method::MemberUnban => {
+            let params: Ban = params(call)?;
+            named(
+                params.op,
+                hash(key, method, &(room, &params)),
+                Command::Unban(params),
+            )
+        }
+        Method::InviteCreate => {
+            let params: CreateInvite = params(call)?;
+            invite::check_create(&params)?;
+            let code = invite::new_code(key, room, actor, params.op);
+            let hash = hash(key, method, &(room, &params));
+            named(params.op, hash, Command::CreateInvite(params, code))
+        }
+        Method::InviteRevoke => {
+            let params: RevokeInvite = params(call)?;
+            let hash = hash(key, method, &(room, &params));
+            named(params.op, hash, Command::RevokeInvite(params))
+        }
+        Method::InviteAccept => {
+            let params: AcceptInvite = params(call)?;
+            let code = code_hash(&params.code)?;
+            let hash = hash(key, method, &(room, &params));
+            named(params.op, hash, Command::AcceptInvite(code))
+        }
+        Method::RoomPreferences => {
+            let params: Prefer = params(call)?;
+            room::check_prefer(&params)?;
+            let hash = hash(key, method, &(room, &params));
+            named(params.op, hash, Command::Prefer(params))
+        }
         Method::MessageSend => {
             let params: Send = params(call)?;
-            message::check_text(&params.text)?;
+            message::check_send(&params)?;
             named(
                 params.client_message_id,
                 hash(key, method, &params),
                 Command::Send(params),
             )
         }
+        Method::MessageEdit | Method::MessageDelete | Method::MessageReact | Method::MessagePin => {
+            let (op, hash, about) = message::about(call, key)?;
+            named(op, hash, Command::About(about))
+        }
+        Method::ReceiptDelivered => Ok(Write {
+            room,
+            actor,
+            command: Command::Delivered(params(call)?),
+            op: None,
+        }),
         Method::ReceiptRead => Ok(Write {
             room,
             actor,

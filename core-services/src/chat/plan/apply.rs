@@ -5,13 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hub_protocol::api::event::Kind;
 use hub_protocol::api::room::{self as api, Changed, Created, Role, RoomKind};
+use hub_protocol::api::setting::Settings;
 use hub_protocol::{RoomId, UserId};
 
 use super::outcome::{already, told};
 use super::{AppliedRow, Known, MemberRow, Planned, Planner, applied_key};
 use crate::call::json;
 use crate::chat::command::{Command, Write, initial_members};
-use crate::chat::log::{LogEvent, created_body, member_body};
+use crate::chat::extras::Extras;
+use crate::chat::log::{LogEvent, created_body};
 use crate::chat::room::{Head, Room, Stay};
 use crate::chat::rules::Change;
 use crate::service::Outcome;
@@ -26,6 +28,9 @@ impl Planner {
             name: create.name.clone(),
             created_by: write.actor,
             created_at,
+            topic: String::new(),
+            avatar: None,
+            settings: Settings::default(),
         };
         let role = |user: UserId| match create.kind {
             RoomKind::Direct => Role::Member,
@@ -47,7 +52,14 @@ impl Planner {
         let body = created_body(op, &room.info, &room.members());
         let receivers = Arc::clone(room.receivers());
         self.rooms.insert(write.room, Arc::new(room));
-        self.append(write, head, Kind::RoomCreated, body, created_at, receivers)
+        self.append(
+            write,
+            head,
+            Kind::RoomCreated,
+            (body, None),
+            created_at,
+            receivers,
+        )
     }
 
     pub(super) fn apply(
@@ -59,7 +71,6 @@ impl Planner {
     ) -> Planned {
         let created_at = head.next_at(self.now);
         let seq = head.seq + 1;
-        let op = write.op.map(|(op, _hash)| op).unwrap_or_default();
         let (body, receivers) = match change {
             Change::Mark { seq } => return self.mark(write, &room, seq),
             Change::Already => {
@@ -68,68 +79,53 @@ impl Planner {
                 self.remember(write, &json);
                 return Planned::Done(Outcome::result(json));
             }
-            Change::Joined => {
-                // A reader sees the whole log; what was there before he came is not unread.
-                let stay = Stay {
-                    user: write.actor,
-                    role: Role::Reader,
-                    from_seq: 1,
-                };
-                Arc::make_mut(&mut room).add(stay);
-                self.keep(write.room, stay, None, head.seq);
-                return Planned::Done(self.quiet(write, head, room));
-            }
-            Change::Left => {
-                if let Some(stay) = Arc::make_mut(&mut room).remove(write.actor) {
-                    self.keep(write.room, stay, Some(head.seq), 0);
-                }
-                return Planned::Done(self.quiet(write, head, room));
+            Change::Joined => return Planned::Done(self.joined(write, head, room)),
+            Change::Left => return Planned::Done(self.left(write, head, room)),
+            Change::Banned {
+                user,
+                is_member: false,
+            } => return self.banned(write, user),
+            Change::Unbanned { user } => return self.unbanned(write, user),
+            Change::Preferred => return self.preferred(write),
+            Change::LinkMade => return self.link_made(write, &room),
+            Change::LinkRevoked { link } => return self.link_revoked(write, link),
+            Change::AcceptedQuietly { link } => {
+                self.link_used(write.room, link);
+                return Planned::Done(self.joined(write, head, room));
             }
             Change::Message => {
                 let Command::Send(send) = &write.command else {
                     unreachable!("only a send writes a message")
                 };
+                self.sent(write, &room, created_at);
                 (send.text.clone(), Arc::clone(room.receivers()))
             }
-            Change::Added { user, role } => {
-                let from_seq = if room.info.kind == RoomKind::Channel {
-                    1
-                } else {
-                    seq
-                };
-                let stay = Stay { user, role, from_seq };
-                Arc::make_mut(&mut room).add(stay);
-                self.keep(write.room, stay, None, head.seq);
-                let body = member_body(op, user, Some(role), write.actor, created_at);
-                (body, Arc::clone(room.receivers()))
+            Change::Updated => self.update(write, &mut room, created_at),
+            Change::Deleted => self.delete(write, &mut room, seq, created_at),
+            Change::RoleSet { user, role } => self.set_role(write, &mut room, user, role, created_at),
+            Change::Banned { user, .. } => {
+                self.ban(write, user);
+                self.remove(write, &mut room, user, None, seq, created_at)
             }
-            Change::Removed { user, heir } => {
-                // The one who goes is among the receivers: it is his last event.
-                let receivers = Arc::clone(room.receivers());
-                let changed = Arc::make_mut(&mut room);
-                if let Some(stay) = changed.remove(user) {
-                    self.keep(write.room, stay, Some(seq), 0);
-                }
-                if let Some(heir) = heir
-                    && let Some(stay) = changed.set_role(heir, Role::Owner)
-                {
-                    self.keep(write.room, stay, None, 0);
-                }
-                (member_body(op, user, None, write.actor, created_at), receivers)
+            Change::Removed { user, heir } => self.remove(write, &mut room, user, heir, seq, created_at),
+            Change::Added { user, role } => self.add(write, head, &mut room, user, role, created_at),
+            Change::Accepted { link, role } => {
+                self.link_used(write.room, link);
+                self.add(write, head, &mut room, write.actor, role, created_at)
             }
         };
         self.rooms.insert(write.room, room);
         let kind = change.kind().expect("changes without an event returned above");
-        Planned::Done(self.append(write, head, kind, body, created_at, receivers))
+        Planned::Done(self.append(write, head, kind, (body, None), created_at, receivers))
     }
 
     /// Gives the next number and keeps the event.
-    fn append(
+    pub(super) fn append(
         &mut self,
         write: &Write,
         mut head: Head,
         kind: Kind,
-        body: String,
+        (body, extras): (String, Option<Box<Extras>>),
         created_at: i64,
         receivers: Arc<[UserId]>,
     ) -> Outcome {
@@ -153,6 +149,7 @@ impl Planner {
             hash,
             body,
             created_at,
+            extras,
         };
         let outcome = told(&event, &receivers, false);
         self.known
@@ -162,7 +159,7 @@ impl Planner {
     }
 
     /// A change of membership that is no event: answered, remembered by its op, told to nobody.
-    fn quiet(&mut self, write: &Write, mut head: Head, room: Arc<Room>) -> Outcome {
+    pub(super) fn quiet(&mut self, write: &Write, mut head: Head, room: Arc<Room>) -> Outcome {
         head.revision += 1;
         self.heads.insert(write.room, head);
         self.changed.insert(write.room);
@@ -181,7 +178,7 @@ impl Planner {
     }
 
     /// Keeps the result of a change that is no event, for its repeats.
-    fn remember(&mut self, write: &Write, repeated: &Bytes) {
+    pub(super) fn remember(&mut self, write: &Write, repeated: &Bytes) {
         let Some((op, hash)) = write.op else { return };
         let result = String::from_utf8_lossy(repeated).into_owned();
         self.known
@@ -195,21 +192,24 @@ impl Planner {
     }
 
     fn mark(&mut self, write: &Write, room: &Room, seq: i64) -> Planned {
-        let wanted = self.marks.entry((write.room, write.actor)).or_default();
+        let (read, delivered) = self.marks.entry((write.room, write.actor)).or_default();
+        let is_read = matches!(write.command, Command::Read(_));
+        let wanted = if is_read { read } else { delivered };
         *wanted = seq.max(*wanted);
         let receivers = match room.info.kind {
             // What the many readers of a channel have read is nobody else's business.
-            RoomKind::Channel => Arc::from([write.actor]),
+            RoomKind::Channel => Arc::from([]),
             RoomKind::Direct | RoomKind::Group => Arc::clone(room.receivers()),
         };
         Planned::Mark {
             room: write.room,
             user: write.actor,
+            is_read,
             receivers,
         }
     }
 
-    fn keep(&mut self, room: RoomId, stay: Stay, to_seq: Option<i64>, read_seq: i64) {
+    pub(super) fn keep(&mut self, room: RoomId, stay: Stay, to_seq: Option<i64>, read_seq: i64) {
         let Stay { user, role, from_seq } = stay;
         let row = self
             .member_rows

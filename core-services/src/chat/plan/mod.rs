@@ -5,22 +5,30 @@
 //! the calls; a call that is refused, repeated or changes nothing takes none.
 
 mod apply;
+mod invite;
+mod member;
+pub(super) mod message;
 mod outcome;
+mod room;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use hub_protocol::api::room::Role;
+use hub_protocol::api::room::{self as api, Role};
+use hub_protocol::api::setting::Preferences;
 use hub_protocol::error::ErrorBody;
-use hub_protocol::{ErrorCode, Op, RoomId, UserId};
+use hub_protocol::{Op, RoomId, UserId};
+use uuid::Uuid;
 
-use super::command::{Command, Hash, Write};
+use super::command::{Command, Hash, Write, is_rich};
+use super::facts::{Facts, Link};
 use super::log::LogEvent;
 use super::room::{Head, Room};
-use super::rules::{self, Change};
-use crate::call::refuse;
+use super::rules;
 use crate::mutants::Mutant;
 use crate::service::Outcome;
+use message::{MessageRows, Messages};
 pub(super) use outcome::marked;
 use outcome::repeat;
 
@@ -50,8 +58,10 @@ pub(super) struct Loaded {
     pub(super) rooms: HashMap<RoomId, Arc<Room>>,
     /// Changes of this read that were applied before.
     pub(super) known: HashMap<OpKey, Known>,
-    /// Accounts that exist, of those that are named in the calls.
-    pub(super) users: HashSet<UserId>,
+    /// What else the calls need.
+    pub(super) facts: Facts,
+    /// Messages that calls are about.
+    pub(super) messages: Messages,
     /// Members that a room takes.
     pub(super) members_max: usize,
 }
@@ -66,6 +76,24 @@ pub(super) struct MemberRow {
     pub(super) to_seq: Option<i64>,
     /// At least this.
     pub(super) read_seq: i64,
+}
+
+/// What a room is called and how it is used, as it is to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct RoomRow {
+    pub(super) info: api::Room,
+    pub(super) ended: bool,
+}
+
+/// Rows of small tables as they are to be; `None`: gone.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Rows {
+    /// Who is kept out of where, by whom.
+    pub(super) bans: BTreeMap<(RoomId, UserId), Option<UserId>>,
+    pub(super) links: BTreeMap<(RoomId, Uuid), Option<Link>>,
+    pub(super) preferences: BTreeMap<(RoomId, UserId), Preferences>,
+    /// Last messages of members in rooms in slow mode, µs since the Unix epoch.
+    pub(super) sent: BTreeMap<(RoomId, UserId), i64>,
 }
 
 /// A row of `applied_ops`.
@@ -91,10 +119,12 @@ pub(super) struct LargeRow {
 pub(super) enum Planned {
     /// Complete.
     Done(Outcome),
-    /// A read mark: the answer is what stands in the table afterwards.
+    /// A mark: the answer is what stands in the table afterwards.
     Mark {
         room: RoomId,
         user: UserId,
+        /// The read mark, not that of what was received.
+        is_read: bool,
         /// Who is told if the mark moved.
         receivers: Arc<[UserId]>,
     },
@@ -111,9 +141,13 @@ pub(super) struct Plan {
     pub(super) members: Vec<MemberRow>,
     /// Rooms that became large, or are so no longer.
     pub(super) large: Vec<LargeRow>,
-    /// Wanted read marks, by room and user.
-    pub(super) marks: Vec<(RoomId, UserId, i64)>,
+    /// Wanted marks, by room and user: read, received.
+    pub(super) marks: Vec<(RoomId, UserId, i64, i64)>,
+    pub(super) messages: MessageRows,
     pub(super) applied: Vec<AppliedRow>,
+    /// Rooms that were updated or ended.
+    pub(super) updated: Vec<RoomRow>,
+    pub(super) rows: Rows,
     /// Rooms after the transaction with their heads, for the cache.
     pub(super) rooms: Vec<(RoomId, Head, Arc<Room>)>,
 }
@@ -125,7 +159,9 @@ pub(super) fn plan(writes: &[Result<Write, ErrorBody>], loaded: Loaded, now: i64
         heads: loaded.heads,
         rooms: loaded.rooms,
         known: loaded.known,
-        users: loaded.users,
+        facts: Facts { now, ..loaded.facts },
+        messages: loaded.messages,
+        updated: HashSet::new(),
         members_max: loaded.members_max,
         changed: HashSet::new(),
         member_rows: HashMap::new(),
@@ -154,11 +190,13 @@ pub(super) struct Planner {
     pub(super) heads: HashMap<RoomId, Head>,
     pub(super) rooms: HashMap<RoomId, Arc<Room>>,
     known: HashMap<OpKey, Known>,
-    users: HashSet<UserId>,
-    members_max: usize,
+    facts: Facts,
+    messages: Messages,
+    updated: HashSet<RoomId>,
     changed: HashSet<RoomId>,
     member_rows: HashMap<(RoomId, UserId, i64), MemberRow>,
-    marks: HashMap<(RoomId, UserId), i64>,
+    marks: HashMap<(RoomId, UserId), (i64, i64)>,
+    members_max: usize,
     pub(super) plan: Plan,
 }
 
@@ -185,17 +223,12 @@ impl Planner {
                 head.seq += 1;
                 self.changed.insert(write.room);
             }
-            return repeat(&known, hash).map(Planned::Done);
+            return repeat(&known, hash, &write.command).map(Planned::Done);
         }
         if let Command::Create(create) = &write.command
             && !self.rooms.contains_key(&write.room)
-            && !create
-                .members
-                .iter()
-                .chain([&write.actor])
-                .all(|user| self.users.contains(user))
         {
-            return Err(refuse(ErrorCode::NotFound, "no such user"));
+            self.facts.may_create(write.actor, create)?;
         }
         let head = self
             .heads
@@ -205,13 +238,14 @@ impl Planner {
         match (&write.command, self.rooms.get(&write.room)) {
             (Command::Create(create), None) => Ok(Planned::Done(self.create(write, create, head))),
             (_, None) => Err(rules::no_such_room()),
+            (Command::About(about), Some(room)) => self.about(write, about, head, &Arc::clone(room)),
+            (Command::Send(send), Some(room)) if is_rich(send) => {
+                self.send_rich(write, send, head, &Arc::clone(room))
+            }
             (command, Some(room)) => {
                 let room = Arc::clone(room);
-                let users = &self.users;
-                let change = rules::decide(&room, head.seq, write.actor, command, |user| {
-                    users.contains(&user)
-                })?;
-                if matches!(change, Change::Added { .. } | Change::Joined) {
+                let change = rules::decide(&room, head.seq, write.actor, command, &self.facts)?;
+                if change.adds_member() {
                     rules::has_space(&room, self.members_max)?;
                 }
                 Ok(self.apply(write, head, room, change))
@@ -230,13 +264,22 @@ impl Planner {
         plan.members = self.member_rows.into_values().collect();
         // Ended stays before new ones of the same user: at no time he has two open ones.
         plan.members
-            .sort_unstable_by_key(|row| (row.room, row.user, row.from_seq));
+            .sort_unstable_by_key(|row| (row.room, row.user, row.to_seq.is_none(), row.from_seq));
         plan.marks = self
             .marks
             .into_iter()
-            .map(|((room, user), seq)| (room, user, seq))
+            .map(|((room, user), (read, delivered))| (room, user, read, delivered))
             .collect();
         plan.marks.sort_unstable();
+        let row = |room: &Arc<Room>| RoomRow {
+            info: room.info.clone(),
+            ended: room.ended,
+        };
+        plan.updated = self
+            .updated
+            .iter()
+            .filter_map(|id| self.rooms.get(id).map(row))
+            .collect();
         let heads = &self.heads;
         plan.rooms = self
             .rooms

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hub_protocol::api::event::{Event, READ, ReadData};
+use hub_protocol::api::invite::InviteCreated;
 use hub_protocol::api::message::ReadMark;
 use hub_protocol::api::room::{Changed, Created};
 use hub_protocol::error::ErrorBody;
-use hub_protocol::{ErrorCode, RoomId, UserId};
+use hub_protocol::{ErrorCode, UserId};
 
 use super::Known;
 use crate::call::{json, refuse};
@@ -34,13 +34,28 @@ pub(super) fn told(event: &LogEvent, receivers: &Arc<[UserId]>, duplicate: bool)
     }
 }
 
-pub(super) fn repeat(known: &Known, hash: Hash) -> Result<Outcome, ErrorBody> {
+pub(super) fn repeat(known: &Known, hash: Hash, command: &Command) -> Result<Outcome, ErrorBody> {
     let conflict = || Err(refuse(ErrorCode::Conflict, "the op was used for another change"));
     match known {
-        Known::Event(event, _) if event.hash != hash => conflict(),
+        // Of a message that was taken away nothing is left to compare.
+        Known::Event(event, _) if event.hash != hash && !event.is_deleted() => conflict(),
         Known::Event(event, receivers) => Ok(told(event, receivers, true)),
         Known::Applied(stored, _) if *stored != hash => conflict(),
-        Known::Applied(_, result) => Ok(Outcome::result(Bytes::from(result.clone()))),
+        Known::Applied(_, result) => match command {
+            Command::CreateInvite(_, code) => Ok(Outcome::result(with_code(result, code))),
+            _ => Ok(Outcome::result(Bytes::from(result.clone()))),
+        },
+    }
+}
+
+/// The result of `invite.create` with its code, which is not stored with it.
+fn with_code(result: &str, code: &str) -> Bytes {
+    match serde_json::from_str::<InviteCreated>(result) {
+        Ok(created) => json(&InviteCreated {
+            code: code.to_owned(),
+            ..created
+        }),
+        Err(_not_ours) => Bytes::from(result.to_owned()),
     }
 }
 
@@ -52,7 +67,7 @@ pub(super) fn already(room: &Room, command: &Command) -> Bytes {
             seq: 1,
             duplicate: true,
         }),
-        Command::Join => json(&Created {
+        Command::Join | Command::Update(_) => json(&Created {
             room: room.info.clone(),
             seq: 0,
             duplicate: true,
@@ -64,29 +79,9 @@ pub(super) fn already(room: &Room, command: &Command) -> Bytes {
     }
 }
 
-/// The outcome of a read mark that stands at `seq` now.
-pub(in crate::chat) fn marked(
-    room: RoomId,
-    user: UserId,
-    seq: i64,
-    moved: bool,
-    receivers: Arc<[UserId]>,
-) -> Outcome {
-    let seq = seq.unsigned_abs();
-    let mut outcome = Outcome::result(json(&ReadMark { seq }));
-    if moved {
-        let event = Event {
-            event: READ.to_owned(),
-            room: Some(room),
-            seq: None,
-            data: ReadData { user, seq },
-        };
-        outcome.deliveries.push(Delivery {
-            room,
-            seq: None,
-            audience: Audience::Users(receivers),
-            body: json(&event),
-        });
-    }
-    outcome
+/// The outcome of a mark that stands at `seq` now.
+pub(in crate::chat) fn marked(seq: i64) -> Outcome {
+    Outcome::result(json(&ReadMark {
+        seq: seq.unsigned_abs(),
+    }))
 }

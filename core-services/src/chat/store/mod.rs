@@ -3,10 +3,14 @@
 //! Order inside a transaction: rooms to make → heads locked in id order → repeats found → rooms reloaded that are
 //! not as the cache says → [`plan`](super::plan) → rows.
 
+mod changes;
 mod events;
+mod facts;
 mod members;
+pub(super) mod messages;
 mod ops;
 mod rooms;
+mod rows;
 
 use hashbrown::HashMap;
 use hub_protocol::api::room as api;
@@ -20,23 +24,21 @@ use super::plan::{Loaded, Plan};
 use super::room::Head;
 use crate::store::{StoreError, Tx};
 
-pub(super) use events::{PAGE_SQL, event};
-pub(super) use members::{VIEW_SQL, View, view};
+pub(super) use events::PAGE_SQL;
+pub(super) use facts::links;
+pub(super) use members::{COUNTS_SQL, MARKS_SQL, Stand, VIEW_SQL, View, view};
 pub(super) use rooms::room;
 
 /// Loads and locks all that a plan needs.
 pub(super) async fn load(tx: &Tx, writes: &[&Write], cache: &Cache, now: i64) -> Result<Loaded, StoreError> {
-    let mut loaded = Loaded::default();
-    let named = named_users(writes);
-    if !named.is_empty() {
-        let rows = tx
-            .query("SELECT id FROM users WHERE id = ANY($1)", &[&named])
-            .await?;
-        loaded.users = rows.iter().map(|row| UserId(row.get(0))).collect();
-    }
+    let mut loaded = Loaded {
+        facts: facts::before(tx, writes, now).await?,
+        ..Loaded::default()
+    };
     make_rooms(tx, writes, &loaded, now).await?;
     loaded.heads = lock_heads(tx, writes).await?;
     loaded.known = ops::known(tx, writes).await?;
+    loaded.messages = changes::load(tx, writes).await?;
     let mut stale = Vec::new();
     for (id, head) in loaded.heads.iter().filter(|(_, head)| head.seq > 0) {
         match cache.find_at(*id, head) {
@@ -50,30 +52,8 @@ pub(super) async fn load(tx: &Tx, writes: &[&Write], cache: &Cache, now: i64) ->
         metrics::counter!("hub_services_chat_rooms_loaded_total").increment(stale.len() as u64);
         loaded.rooms.extend(rooms::rooms(tx, &stale).await?);
     }
+    facts::after(tx, writes, &mut loaded).await?;
     Ok(loaded)
-}
-
-/// Users who must have an account for the calls to succeed.
-fn named_users(writes: &[&Write]) -> Vec<Uuid> {
-    let mut users = Vec::new();
-    for write in writes {
-        match &write.command {
-            Command::Create(create) => {
-                users.push(write.actor.0);
-                users.extend(create.members.iter().map(|user| user.0));
-            }
-            Command::Add(add) => users.push(add.user.0),
-            Command::Join
-            | Command::Leave
-            | Command::Remove(_)
-            | Command::Send(_)
-            | Command::Read(_)
-            | Command::Attach { .. } => {}
-        }
-    }
-    users.sort_unstable();
-    users.dedup();
-    users
 }
 
 /// Makes the rooms of valid creations, with a head at 0, if they do not exist. In id order, so that two owners of
@@ -88,11 +68,7 @@ async fn make_rooms(tx: &Tx, writes: &[&Write], loaded: &Loaded, now: i64) -> Re
     let mut new: Vec<(Uuid, &api::Create, UserId)> = Vec::new();
     for write in writes {
         if let Command::Create(create) = &write.command
-            && create
-                .members
-                .iter()
-                .chain([&write.actor])
-                .all(|user| loaded.users.contains(user))
+            && loaded.facts.may_create(write.actor, create).is_ok()
         {
             new.push((write.room.0, create, write.actor));
         }
@@ -132,12 +108,15 @@ fn head(row: &Row) -> Head {
     }
 }
 
-/// Writes what a plan says; returns for each of its marks where it stands, and whether it moved.
-pub(super) async fn save(tx: &Tx, plan: &Plan, now: i64) -> Result<Vec<(i64, bool)>, StoreError> {
+/// Writes what a plan says; returns for each of its marks where it stands.
+pub(super) async fn save(tx: &Tx, plan: &Plan, now: i64) -> Result<Vec<Stand>, StoreError> {
     // Sent together: neither reads what the other writes.
     tokio::try_join!(events::insert(tx, &plan.events), update_heads(tx, &plan.heads))?;
+    changes::save(tx, &plan.messages).await?;
     members::upsert(tx, &plan.members).await?;
     rooms::update_large(tx, &plan.large).await?;
+    rows::update_rooms(tx, &plan.updated, now).await?;
+    rows::save(tx, &plan.rows, now).await?;
     ops::insert_applied(tx, &plan.applied, now).await?;
     members::move_marks(tx, &plan.marks).await
 }

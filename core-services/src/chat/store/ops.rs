@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 use hub_protocol::{Op, UserId};
 use uuid::Uuid;
 
-use super::events::{event, hash};
+use super::events::{event, event_columns, hash};
 use crate::chat::command::{Command, Write};
 use crate::chat::log::LogEvent;
 use crate::chat::plan::{AppliedRow, Known, OpKey, applied_key};
@@ -17,10 +17,13 @@ const APPLIED_US: i64 = 7 * 24 * 3_600 * 1_000_000;
 
 /// Finds calls that were applied before. After the locks: another owner of the partition has committed by then.
 pub(super) async fn known(tx: &Tx, writes: &[&Write]) -> Result<HashMap<OpKey, Known>, StoreError> {
-    const EVENTS: &str = "SELECT e.room, e.seq, e.n, e.kind, e.actor, e.op, e.hash, e.body, e.created_at \
-         FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS w (room, actor, op) \
+    const EVENTS: &str = concat!(
+        "SELECT ",
+        event_columns!(),
+        " FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS w (room, actor, op) \
          CROSS JOIN LATERAL (SELECT * FROM events \
-             WHERE room = w.room AND actor = w.actor AND op = w.op LIMIT 1) AS e";
+             WHERE room = w.room AND actor = w.actor AND op = w.op LIMIT 1) AS e"
+    );
     const APPLIED: &str = "SELECT a.actor, a.op, a.hash, a.result \
          FROM unnest($1::uuid[], $2::uuid[]) AS w (actor, op) \
          JOIN applied_ops a ON a.actor = w.actor AND a.op = w.op";
@@ -63,21 +66,22 @@ pub(super) async fn receivers_of(tx: &Tx, events: &[LogEvent]) -> Result<Vec<Arc
     // In two parts, each with its own index: those who are members now, and those who were.
     // Nobody is named where events go to whoever is attached.
     const SQL: &str = "WITH w AS ( \
-             SELECT w.* FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS w (room, seq, i) \
+             SELECT w.* FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS w (room, seq, seen, i) \
              JOIN rooms r ON r.id = w.room AND NOT (r.large AND w.seq > r.switched_seq)) \
          SELECT w.i, m.user_id FROM w \
-         JOIN members m ON m.room = w.room AND m.to_seq IS NULL AND m.from_seq <= w.seq \
+         JOIN members m ON m.room = w.room AND m.to_seq IS NULL AND m.from_seq <= w.seen \
          UNION \
          SELECT w.i, m.user_id FROM w \
-         JOIN members m ON m.room = w.room AND m.to_seq IS NOT NULL AND m.to_seq >= w.seq AND m.from_seq <= w.seq \
+         JOIN members m ON m.room = w.room AND m.to_seq IS NOT NULL AND m.to_seq >= w.seq AND m.from_seq <= w.seen \
          ORDER BY 1, 2";
     if events.is_empty() {
         return Ok(Vec::new());
     }
     let rooms: Vec<Uuid> = events.iter().map(|event| event.room.0).collect();
     let seqs: Vec<i64> = events.iter().map(|event| event.seq).collect();
+    let seen: Vec<i64> = events.iter().map(LogEvent::seen_with).collect();
     let mut found: Vec<Vec<UserId>> = vec![Vec::new(); events.len()];
-    for row in tx.query(SQL, &[&rooms, &seqs]).await? {
+    for row in tx.query(SQL, &[&rooms, &seqs, &seen]).await? {
         let position: i64 = row.get(0);
         let slot = usize::try_from(position - 1)
             .ok()

@@ -15,8 +15,8 @@ use crate::store::{StoreError, Tx};
 
 /// Rooms with their present members.
 pub(in crate::chat) async fn rooms(tx: &Tx, ids: &[Uuid]) -> Result<HashMap<RoomId, Arc<Room>>, StoreError> {
-    const ROOMS: &str = "SELECT id, kind, name, created_by, created_at, large, switched_seq, switched_op \
-         FROM rooms WHERE id = ANY($1)";
+    const ROOMS: &str = "SELECT id, kind, name, created_by, created_at, topic, avatar, settings::text, \
+             ended_at IS NOT NULL, large, switched_seq, switched_op FROM rooms WHERE id = ANY($1)";
     const MEMBERS: &str =
         "SELECT room, user_id, role, from_seq FROM members WHERE room = ANY($1) AND to_seq IS NULL";
     let mut stays: HashMap<RoomId, Vec<Stay>> = HashMap::new();
@@ -35,11 +35,13 @@ pub(in crate::chat) async fn rooms(tx: &Tx, ids: &[Uuid]) -> Result<HashMap<Room
     for row in tx.query(ROOMS, &[&ids]).await? {
         let info = info(&row)?;
         let stays = stays.remove(&info.id).unwrap_or_default();
+        let id = info.id;
         let mut room = Room::new(info, stays);
-        room.switched_seq = row.get(6);
-        room.switched_op = row.get::<_, Option<Uuid>>(7).map(Op);
-        room.set_large(row.get(5));
-        rooms.insert(room.info.id, Arc::new(room));
+        room.ended = row.get(8);
+        room.switched_seq = row.get(10);
+        room.switched_op = row.get::<_, Option<Uuid>>(11).map(Op);
+        room.set_large(row.get(9));
+        rooms.insert(id, Arc::new(room));
     }
     Ok(rooms)
 }
@@ -60,7 +62,8 @@ pub(super) async fn update_large(tx: &Tx, large: &[LargeRow]) -> Result<(), Stor
     Ok(())
 }
 
-/// Reads a room's columns in the order id, kind, name, `created_by`, `created_at`.
+/// Reads a room's columns in the order id, kind, name, `created_by`, `created_at`, topic, avatar, settings as
+/// JSON text.
 fn info(row: &Row) -> Result<api::Room, StoreError> {
     let kind: &str = row.get(1);
     let kind = RoomKind::find(kind)
@@ -71,6 +74,10 @@ fn info(row: &Row) -> Result<api::Room, StoreError> {
         name: row.get(2),
         created_by: UserId(row.get(3)),
         created_at: row.get(4),
+        topic: row.get(5),
+        avatar: row.get(6),
+        settings: serde_json::from_str(row.get(7))
+            .map_err(|error| StoreError::Corrupt(anyhow::anyhow!("settings of a room: {error}")))?,
     })
 }
 

@@ -3,14 +3,17 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::entity::Entity;
 use super::message::Message;
+use super::receipt::Mark;
 use super::room::{Member, Role, Room};
 use crate::ids::{Op, RoomId, UserId};
 
 /// An event on the wire.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Event<D> {
-    /// Its name: [`Kind::name`], or one of [`TYPING`], [`READ`], [`BUMP`], [`SYNC`], [`MIGRATE`].
+    /// Its name: [`Kind::name`], or one of [`TYPING`], [`RECEIPTS`], [`UNREAD`], [`HIDDEN`],
+    /// [`PREFERENCES`], [`BUMP`], [`SYNC`], [`MIGRATE`].
     pub event: String,
     /// The room; absent for notices of the system.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -24,8 +27,14 @@ pub struct Event<D> {
 
 /// Somebody is typing: [`TypingData`].
 pub const TYPING: &str = "typing";
-/// Somebody's read mark moved: [`ReadData`].
-pub const READ: &str = "receipt.read";
+/// Marks of members moved, merged over a second: [`ReceiptsData`].
+pub const RECEIPTS: &str = "receipts";
+/// The caller's own counts in a room, for his other devices: [`UnreadData`].
+pub const UNREAD: &str = "unread";
+/// The caller took a message away for himself, on another device: [`HiddenData`].
+pub const HIDDEN: &str = "message.hidden";
+/// Another device of the user changed how he keeps a room: [`super::setting::Preferences`].
+pub const PREFERENCES: &str = "room.preferences";
 /// The room went on; fetch what is new: `room` and `seq` of the event, empty data.
 pub const BUMP: &str = "room.bump";
 /// Users whom this connection watches changed: [`super::presence::PresenceData`].
@@ -49,15 +58,36 @@ pub enum Kind {
     MemberAdded = 3,
     /// A user is no member any more; for him this is the last event: [`MemberData`].
     MemberRemoved = 4,
+    /// A message has another text: [`EditedData`].
+    MessageEdited = 5,
+    /// A message was taken away for all: [`DeletedData`].
+    MessageDeleted = 6,
+    /// Somebody reacted to a message, or took that back: [`ReactedData`].
+    MessageReacted = 7,
+    /// A message was pinned or unpinned: [`PinnedData`].
+    MessagePinned = 8,
+    /// Name, topic, avatar or settings of the room changed: [`UpdatedData`].
+    RoomUpdated = 9,
+    /// A member has another role: [`MemberData`].
+    MemberUpdated = 10,
+    /// The room ended, for everybody: [`RoomDeletedData`].
+    RoomDeleted = 11,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 11] = [
         Self::RoomCreated,
         Self::MessageCreated,
         Self::MemberAdded,
         Self::MemberRemoved,
+        Self::MessageEdited,
+        Self::MessageDeleted,
+        Self::MessageReacted,
+        Self::MessagePinned,
+        Self::RoomUpdated,
+        Self::MemberUpdated,
+        Self::RoomDeleted,
     ];
 
     /// The name on the wire.
@@ -67,6 +97,13 @@ impl Kind {
             Self::MessageCreated => "message.created",
             Self::MemberAdded => "member.added",
             Self::MemberRemoved => "member.removed",
+            Self::MessageEdited => "message.edited",
+            Self::MessageDeleted => "message.deleted",
+            Self::MessageReacted => "message.reacted",
+            Self::MessagePinned => "message.pinned",
+            Self::RoomUpdated => "room.updated",
+            Self::MemberUpdated => "member.updated",
+            Self::RoomDeleted => "room.deleted",
         }
     }
 
@@ -96,20 +133,138 @@ pub struct CreatedData {
 /// Data of `message.created`.
 pub type MessageData = Message;
 
-/// Data of `member.added` and `member.removed`.
+/// Data of `room.updated`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct UpdatedData {
+    /// The op of the change.
+    pub op: Op,
+    /// The room as it is from here on.
+    pub room: Room,
+    /// Who did it.
+    pub by: UserId,
+    /// When, µs since the Unix epoch.
+    pub created_at: i64,
+}
+
+/// Data of `room.deleted`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RoomDeletedData {
+    /// The op of the change.
+    pub op: Op,
+    /// Who did it.
+    pub by: UserId,
+    /// When, µs since the Unix epoch.
+    pub created_at: i64,
+}
+
+/// Data of `member.added`, `member.removed` and `member.updated`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct MemberData {
     /// The op of the change.
     pub op: Op,
     /// Whom it concerns.
     pub user: UserId,
-    /// His role; absent when removed.
+    /// His role; absent when removed. `owner` in `member.updated`: the room was handed over, and `by` is `admin` now.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub role: Option<Role>,
+    /// In `member.removed`: he is kept out.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub banned: bool,
+    /// In `member.removed`: who owns the room now that its owner left.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub heir: Option<UserId>,
     /// Who did it.
     pub by: UserId,
     /// When, µs since the Unix epoch.
     pub created_at: i64,
+}
+
+/// Data of `message.edited`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct EditedData {
+    /// The message.
+    pub seq: u64,
+    /// What it says since then; empty once it was taken away.
+    pub text: String,
+    /// Its entities since then.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub entities: Vec<Entity>,
+    /// When, µs since the Unix epoch.
+    pub edited_at: i64,
+    /// The op of the change.
+    pub op: Op,
+    /// Who did it.
+    pub by: UserId,
+}
+
+/// Data of `message.deleted`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DeletedData {
+    /// The message.
+    pub seq: u64,
+    /// When, µs since the Unix epoch.
+    pub deleted_at: i64,
+    /// The op of the change.
+    pub op: Op,
+    /// Who did it.
+    pub by: UserId,
+}
+
+/// Data of `message.reacted`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ReactedData {
+    /// The message.
+    pub seq: u64,
+    /// With what.
+    pub emoji: String,
+    /// True if the reaction was taken back.
+    pub removed: bool,
+    /// The op of the change.
+    pub op: Op,
+    /// Who.
+    pub by: UserId,
+    /// When, µs since the Unix epoch.
+    pub created_at: i64,
+}
+
+/// Data of `message.pinned`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PinnedData {
+    /// The message.
+    pub seq: u64,
+    /// Whether it is pinned now.
+    pub pinned: bool,
+    /// The op of the change.
+    pub op: Op,
+    /// Who did it.
+    pub by: UserId,
+    /// When, µs since the Unix epoch.
+    pub created_at: i64,
+}
+
+/// Data of `receipts`: the marks that moved, as they stand.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ReceiptsData {
+    /// One per member.
+    pub marks: Vec<Mark>,
+}
+
+/// Data of `unread`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct UnreadData {
+    /// Like [`super::sync::RoomState::unread`].
+    pub unread: u32,
+    /// Like [`super::sync::RoomState::mentions`].
+    pub mentions: u32,
+    /// The caller's read mark.
+    pub read_seq: u64,
+}
+
+/// Data of `message.hidden`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct HiddenData {
+    /// The message.
+    pub seq: u64,
 }
 
 /// Data of `typing`.
@@ -119,15 +274,6 @@ pub struct TypingData {
     pub user: UserId,
     /// Whether he is typing.
     pub typing: bool,
-}
-
-/// Data of `receipt.read`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct ReadData {
-    /// Whose mark.
-    pub user: UserId,
-    /// Where it stands.
-    pub seq: u64,
 }
 
 /// Data of `user.updated`.

@@ -10,12 +10,17 @@
 //! them exactly). Params refuse unknown members: a client that misspells one is told so.
 
 pub mod auth;
+pub mod entity;
 pub mod event;
+pub mod invite;
+pub mod member;
 pub mod message;
 pub mod presence;
 pub mod push;
+pub mod receipt;
 pub mod room;
 pub mod session;
+pub mod setting;
 pub mod sync;
 pub mod user;
 

@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use uuid::Uuid;
+
+use super::setting::{Settings, SettingsChange};
 use crate::ids::{Op, RoomId, UserId};
 
 /// What kind of conversation a room is.
@@ -81,6 +84,15 @@ pub struct Room {
     pub created_by: UserId,
     /// When, µs since the Unix epoch.
     pub created_at: i64,
+    /// What it is about; absent if empty.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub topic: String,
+    /// The attachment that shows it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub avatar: Option<Uuid>,
+    /// How it is used; absent where all settings are as in a new room.
+    #[serde(skip_serializing_if = "Settings::is_default", default)]
+    pub settings: Settings,
 }
 
 /// One member of a room.
@@ -111,7 +123,40 @@ pub struct Create {
     pub members: Vec<UserId>,
 }
 
-/// Result of `room.create`, `room.join`.
+/// Arguments of `room.update`: what is absent stays.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Update {
+    /// Name of this change.
+    pub op: Op,
+    /// The name to show.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub name: Option<String>,
+    /// What the room is about.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub topic: Option<String>,
+    /// The attachment that shows it; `null` takes it away.
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "given")]
+    pub avatar: Option<Option<Uuid>>,
+    /// How it is used.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub settings: Option<SettingsChange>,
+}
+
+/// Tells `null` from a member that is absent.
+fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<Uuid>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+/// Arguments of `room.delete`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Delete {
+    /// Name of this change.
+    pub op: Op,
+}
+
+/// Result of `room.create`, `room.join`, `room.update`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Created {
     /// The room.
@@ -168,7 +213,7 @@ pub struct Remove {
     pub user: UserId,
 }
 
-/// Result of `room.leave`, `member.add` and `member.remove`.
+/// Result of `room.leave`, `room.delete`, `invite.accept`, `member.add`, `remove`, `set_role`, `ban` and `unban`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Changed {
     /// The event's place in the room; 0 if the change is no event.

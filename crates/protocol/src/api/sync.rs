@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::message::Message;
 use super::room::{Role, Room};
+use super::setting::Preferences;
 use crate::ids::RoomId;
 
 /// Arguments of `sync`.
@@ -57,6 +58,9 @@ pub struct RoomState {
     pub unread: u32,
     /// Those that mention the caller.
     pub mentions: u32,
+    /// How the caller keeps the room; absent if he left it as it came.
+    #[serde(skip_serializing_if = "Preferences::is_default", default)]
+    pub preferences: Preferences,
     /// The last message, for the list.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_message: Option<Message>,

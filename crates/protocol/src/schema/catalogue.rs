@@ -4,7 +4,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::Method;
 use crate::api::event::{self, Kind};
-use crate::api::{Empty, auth, message, presence, push, room, session, sync, user};
+use crate::api::{
+    Empty, auth, invite, member, message, presence, push, receipt, room, session, setting, sync, user,
+};
 
 /// Writes the schema of one type, and notes the types that it names.
 pub type Write = fn(&mut SchemaGenerator) -> Schema;
@@ -99,13 +101,38 @@ methods! {
     RoomGet: Empty => room::Got;
     RoomJoin: room::JoinLeave => room::Created;
     RoomLeave: room::JoinLeave => room::Changed;
+    RoomUpdate: room::Update => room::Created;
+    RoomDelete: room::Delete => room::Changed;
+    RoomPreferences: setting::Prefer => setting::Preferred;
     MemberAdd: room::Add => room::Changed;
     MemberRemove: room::Remove => room::Changed;
+    MemberList: member::ListMembers => member::Members;
+    MemberSetRole: member::SetRole => room::Changed;
+    MemberBan: member::Ban => room::Changed;
+    MemberUnban: member::Ban => room::Changed;
+    MemberBans: member::ListBans => member::Bans;
+    InviteCreate: invite::CreateInvite => invite::InviteCreated;
+    InviteList: Empty => invite::Invites;
+    InviteRevoke: invite::RevokeInvite => room::Changed;
+    InviteLook: invite::LookInvite => invite::Looked;
+    InviteAccept: invite::AcceptInvite => room::Changed;
 
     MessageSend: message::Send => message::Sent;
     MessageHistory: message::History => message::Range;
+    MessageEdit: message::Edit => room::Changed;
+    MessageDelete: message::Delete => room::Changed;
+    MessageReact: message::React => room::Changed;
+    MessagePin: message::Pin => room::Changed;
+    MessageThread: message::Thread => message::Messages;
+    MessageSearch: message::SearchRoom => message::Messages;
+    MessagePins: Empty => message::Pins;
+    MessageEdits: message::OfMessage => message::Versions;
+    MessageReactions: message::OfMessage => message::Reactions;
+    Search: message::Search => message::Messages;
     TypingSet: message::Typing => Empty;
     ReceiptRead: message::Read => message::ReadMark;
+    ReceiptDelivered: receipt::Delivered => message::ReadMark;
+    ReceiptList: receipt::List => receipt::Listed;
 }
 
 events! {
@@ -113,8 +140,18 @@ events! {
     Kind::MessageCreated.name(), true, true: event::MessageData;
     Kind::MemberAdded.name(), true, true: event::MemberData;
     Kind::MemberRemoved.name(), true, true: event::MemberData;
+    Kind::MemberUpdated.name(), true, true: event::MemberData;
+    Kind::RoomUpdated.name(), true, true: event::UpdatedData;
+    Kind::RoomDeleted.name(), true, true: event::RoomDeletedData;
+    Kind::MessageEdited.name(), true, true: event::EditedData;
+    Kind::MessageDeleted.name(), true, true: event::DeletedData;
+    Kind::MessageReacted.name(), true, true: event::ReactedData;
+    Kind::MessagePinned.name(), true, true: event::PinnedData;
     event::TYPING, true, false: event::TypingData;
-    event::READ, true, false: event::ReadData;
+    event::RECEIPTS, true, false: event::ReceiptsData;
+    event::UNREAD, true, false: event::UnreadData;
+    event::HIDDEN, true, false: event::HiddenData;
+    event::PREFERENCES, true, false: setting::Preferences;
     event::BUMP, true, true: Empty;
     event::PRESENCE, false, false: presence::PresenceData;
     event::USER_UPDATED, false, false: event::UserData;
