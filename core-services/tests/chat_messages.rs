@@ -91,7 +91,7 @@ impl World {
             room: RoomId::NIL,
         };
         let body = Bytes::from(json!({"id": 1, "params": params}).to_string());
-        let outcome = Profiles::new(self.db.store.clone())
+        let outcome = Profiles::new(self.db.store.clone(), &self.db.meta)
             .read(&Call { header, body })
             .await
             .unwrap();

@@ -224,7 +224,7 @@ impl World {
         let deliverer = Deliverer::new(4_000, Duration::ZERO);
         let (presence, teller) = Presence::new(client, db.store.clone(), deliverer, times, cancel.clone());
         tokio::spawn(teller);
-        let chat = Chat::new(db.store.clone(), &db.meta).with_pushes(pushes);
+        let chat = Chat::new(db.store.clone(), &db.meta, 100_000).with_pushes(pushes);
         let profiles = Profiles::new(db.store.clone(), &db.meta)
             .with_presence(presence)
             .with_push(PushSettings {

@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use hub_protocol::api::event::Kind;
+use hub_protocol::api::Empty;
+use hub_protocol::api::event::{BUMP, Event, Kind};
 use hub_protocol::error::ErrorBody;
 use hub_protocol::limits::{ROOM_LARGE_ABOVE, ROOM_LARGE_BELOW};
 use hub_protocol::{Address, Op, RoomId};
@@ -16,6 +17,7 @@ use super::command::{Command, Write};
 use super::plan::{Known, LargeRow, Planned, Planner};
 use super::room::{Moved, Room};
 use super::rules;
+use crate::call::json;
 use crate::service::{Audience, Delivery, Notice, Outcome, Turn};
 
 /// What was known of a call's room before the call was decided.
@@ -84,11 +86,12 @@ impl Planner {
     fn first_notices(&mut self, write: &Write, was_large: bool, mut outcome: Outcome) -> Outcome {
         let id = write.room;
         let seq = self.heads.get(&id).map_or(0, |head| head.seq);
+        let is_partial = self.is_partial(write);
         let (Some(room), Some((op, _hash))) = (self.rooms.get_mut(&id), write.op) else {
             return outcome;
         };
         if was_large {
-            to_room(&mut outcome, id);
+            to_room(&mut outcome, id, is_partial);
         }
         let room = Arc::make_mut(room);
         for moved in room.take_moved() {
@@ -116,6 +119,17 @@ impl Planner {
             });
         }
         outcome
+    }
+
+    /// True if some member may not see what the event of this call shows: an edit of a message before his time.
+    fn is_partial(&self, write: &Write) -> bool {
+        let (Some(Known::Event(event, _)), Some(room)) =
+            (self.find_known(write), self.rooms.get(&write.room))
+        else {
+            return false;
+        };
+        let seen_with = event.seen_with();
+        seen_with < event.seq && room.stays().iter().any(|stay| stay.from_seq > seen_with)
     }
 
     /// A repeat tells what the first time told, by the room as it is now.
@@ -149,7 +163,7 @@ impl Planner {
         };
         let is_switch = room.switched_op == Some(op);
         if room.is_large && !is_switch && seq > room.switched_seq {
-            to_room(&mut outcome, id);
+            to_room(&mut outcome, id, self.is_partial(write));
         }
         if room.is_large {
             if let Some(moved) = moved {
@@ -208,11 +222,20 @@ fn set_large(room: &mut Room, is_large: bool, seq: i64, op: Op) -> Turn {
     }
 }
 
-/// Durable events go to whoever is attached; ephemeral ones to nobody but those who are named by them.
-fn to_room(outcome: &mut Outcome, room: RoomId) {
+/// Durable events go to whoever is attached; ephemeral ones to nobody but those who are named by them. Of a partial
+/// event all hear that it is there: history tells each what he may see of it.
+fn to_room(outcome: &mut Outcome, room: RoomId, is_partial: bool) {
     for delivery in &mut outcome.deliveries {
         if delivery.room == room && delivery.seq.is_some() {
             delivery.audience = Audience::Attached;
+            if is_partial {
+                delivery.body = json(&Event {
+                    event: BUMP.to_owned(),
+                    room: Some(room),
+                    seq: delivery.seq,
+                    data: Empty {},
+                });
+            }
         }
     }
 }

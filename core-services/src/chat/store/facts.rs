@@ -18,7 +18,7 @@ use crate::store::{Store, StoreError, Tx};
 const DAY_US: i64 = 24 * 3_600 * 1_000_000;
 
 /// Accounts that can be added to rooms: the one place that says which they are.
-const ACCOUNTS_SQL: &str = "SELECT id FROM users WHERE id = ANY($1)";
+const ACCOUNTS_SQL: &str = "SELECT id FROM users WHERE id = ANY($1) AND deleted_at IS NULL";
 
 const LINKS_SQL: &str = "SELECT room, id, code_hash, role, created_by, created_at, expires_at, uses_max, uses \
      FROM invites WHERE room = ANY($1) ORDER BY created_at DESC, id";
