@@ -15,7 +15,7 @@ use support::{Database, Redis};
 
 struct World {
     db: Database,
-    _redis: Redis,
+    redis: Redis,
     worker: Running,
     edge: Edge,
     devices: Vec<Device>,
@@ -32,7 +32,7 @@ impl World {
         }
         Self {
             db,
-            _redis: redis,
+            redis,
             worker,
             edge,
             devices,
@@ -164,7 +164,7 @@ async fn an_update_is_an_event_and_decides_who_writes() {
         .until("the update", |edge| edge.seqs(reader, room).starts_with(&[1, 2]))
         .await;
     // Another worker reads it from the tables.
-    let (db, redis) = (&world.db, &world._redis);
+    let (db, redis) = (&world.db, &world.redis);
     world.worker.end().await;
     world.worker = chat(db, redis);
     let got = world.call(1, Method::RoomGet, room, json!({})).await.unwrap();

@@ -17,6 +17,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::command::{About, Command, Write};
+use super::facts::Facts;
 use super::log::LogEvent;
 use super::plan::message::emptied;
 use super::plan::{Known, Loaded, Planned, applied_key, plan};
@@ -39,6 +40,7 @@ struct Model {
     pins: BTreeSet<i64>,
     threads: BTreeMap<i64, (i64, i64)>,
     hidden: BTreeSet<(UserId, i64)>,
+    facts: Facts,
 }
 
 impl Model {
@@ -85,6 +87,7 @@ impl Model {
             pins: BTreeSet::new(),
             threads: BTreeMap::new(),
             hidden: BTreeSet::new(),
+            facts: Facts::default(),
         }
     }
 
@@ -93,6 +96,7 @@ impl Model {
         // A head at 0 would be a room that is made now.
         loaded.heads.insert(room(1), self.head);
         loaded.rooms.insert(room(1), Arc::clone(&self.room));
+        loaded.facts = self.facts.clone();
         loaded.facts.users = (0..4).map(user).collect();
         let messages = &mut loaded.messages;
         for (seq, event) in &self.log {
@@ -146,6 +150,7 @@ impl Model {
             let before = self.applied.insert((row.actor, row.op), (row.hash, row.result));
             assert!(before.is_none(), "an op twice");
         }
+        self.facts.last_sent.extend(plan.rows.sent);
         let rows = plan.messages;
         for ((_, seq), event) in rows.changed {
             self.log.insert(seq, event);
@@ -589,4 +594,103 @@ fn a_source_that_the_caller_does_not_see_is_not_forwarded() {
         (event.body.as_str(), origin.seq, origin.sender),
         ("a", 2, user(0))
     );
+}
+
+#[test]
+fn settings_of_the_room_say_who_pins_who_mentions_all_and_how_long_texts_are_edited() {
+    let mut model = model();
+    let settings = &mut Arc::make_mut(&mut model.room).info.settings;
+    (settings.pin, settings.mention_all) = (Role::Member, Role::Owner);
+    settings.edit_window_s = 0;
+    let no = Err(ErrorCode::Forbidden);
+    let mut mention = send(0, 3, "@all");
+    if let Command::Send(send) = &mut mention.command {
+        send.entities = vec![Entity {
+            kind: EntityType::Room,
+            offset: 0,
+            length: 4,
+            url: None,
+            user: None,
+        }];
+    }
+    let outcomes = model.run(&[
+        pin(1, 1, 2, true),
+        pin(2, 2, 2, false),
+        mention.clone(),
+        edit(1, 4, 3, "x"),
+        delete(1, 5, 3, DeleteFor::All),
+    ]);
+    let seqs: Vec<_> = outcomes.iter().map(seq_of).collect();
+    assert_eq!(seqs, [Ok(4), no, Ok(5), no, no]);
+    Arc::make_mut(&mut model.room).set_role(user(0), Role::Admin);
+    mention.op = mention.op.map(|(_, hash)| (op_of(6), hash));
+    assert_eq!(seq_of(&model.run(&[mention])[0]), no);
+    model.check();
+}
+
+#[test]
+fn nothing_is_done_to_messages_of_a_room_that_has_ended() {
+    let mut model = model();
+    Arc::make_mut(&mut model.room).end();
+    let outcomes = model.run(&[
+        send(0, 1, "x"),
+        rich(0, 2, "x", Some(2), None),
+        edit(0, 3, 2, "x"),
+        delete(0, 4, 2, DeleteFor::All),
+        delete(0, 5, 2, DeleteFor::Me),
+        react(0, 6, 2, "👍", false),
+        pin(0, 7, 2, true),
+    ]);
+    for outcome in &outcomes {
+        assert_eq!(seq_of(outcome), Err(ErrorCode::NotFound));
+    }
+    assert_eq!(model.head.seq, 3);
+    model.check();
+}
+
+#[test]
+fn a_block_stops_whatever_the_other_would_see_and_lets_take_away() {
+    let mut model = model();
+    let mut info = model.room.info.clone();
+    info.kind = RoomKind::Direct;
+    let stays = model.room.stays()[..2].to_vec();
+    model.room = Arc::new(Room::new(info, stays));
+    model.facts.blocks.insert((user(1), user(0)));
+    let writes = |from: u128| {
+        [
+            send(from, 1, "x"),
+            rich(from, 2, "x", Some(2), None),
+            edit(from, 3, if from == 0 { 2 } else { 3 }, "x"),
+            react(from, 4, 2, "👍", false),
+            pin(from, 5, 2, true),
+        ]
+    };
+    for from in [0, 1] {
+        for outcome in &model.run(&writes(from)) {
+            assert_eq!(seq_of(outcome), Err(ErrorCode::Forbidden));
+        }
+    }
+    // A stranger learns nothing of the block.
+    model.facts.blocks.insert((user(0), user(4)));
+    assert_eq!(
+        seq_of(&model.run(&[react(4, 6, 2, "👍", false)])[0]),
+        Err(ErrorCode::NotFound)
+    );
+    assert_eq!(seq_of(&model.run(&[delete(0, 7, 2, DeleteFor::All)])[0]), Ok(4));
+    model.check();
+}
+
+#[test]
+fn slow_mode_holds_answers_too() {
+    let mut model = model();
+    Arc::make_mut(&mut model.room).info.settings.slow_mode_s = 60;
+    let answer = |op| rich(1, op, "x", Some(2), None);
+    let outcomes = model.run(&[answer(1), answer(2), send(1, 3, "x"), edit(1, 4, 4, "y")]);
+    let seqs: Vec<_> = outcomes.iter().map(seq_of).collect();
+    let later = Err(ErrorCode::RateLimited);
+    assert_eq!(seqs, [Ok(4), later, later, Ok(5)]);
+    assert_eq!(seq_of(&model.run(&[answer(5)])[0]), later);
+    model.now += 61_000_000;
+    assert_eq!(seq_of(&model.run(&[answer(6)])[0]), Ok(6));
+    model.check();
 }

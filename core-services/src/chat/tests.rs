@@ -252,7 +252,7 @@ fn any_write() -> impl Strategy<Value = Write> {
                 1 => write(actor, in_room, op * 8 + 1, Command::Join),
                 2 => write(actor, in_room, op * 8 + 2, Command::Leave),
                 3 => {
-                    let role = [None, Some(Role::Admin)][usize::from(op % 2 == 0)];
+                    let role = [None, Some(Role::Admin)][usize::from(op.is_multiple_of(2))];
                     let add = Add {
                         op: op_id,
                         user: user(other),
@@ -311,13 +311,13 @@ fn managing(actor: u128, in_room: u128, op: u128, what: u8, other: u128, seq: u6
             topic: None,
             avatar: None,
             settings: Some(SettingsChange {
-                add: Some([Role::Member, Role::Admin][usize::from(op % 2 == 0)]),
-                history: Some([Seen::Join, Seen::All][usize::from(op % 3 == 0)]),
+                add: Some([Role::Member, Role::Admin][usize::from(op.is_multiple_of(2))]),
+                history: Some([Seen::Join, Seen::All][usize::from(op.is_multiple_of(3))]),
                 ..SettingsChange::default()
             }),
         }),
         // Seldom: it ends the trial for the room.
-        10 if op % 13 == 0 => Command::Delete,
+        10 if op.is_multiple_of(13) => Command::Delete,
         10 | 11 => Command::CreateInvite(
             CreateInvite {
                 op: op_id,
@@ -335,7 +335,7 @@ fn managing(actor: u128, in_room: u128, op: u128, what: u8, other: u128, seq: u6
         }
         _ => Command::Prefer(Prefer {
             op: op_id,
-            archived: Some(seq % 2 == 0),
+            archived: Some(seq.is_multiple_of(2)),
             muted_until: None,
             pinned: Some(seq > 1),
         }),

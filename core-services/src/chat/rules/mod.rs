@@ -111,9 +111,16 @@ impl Change {
             Self::RoleSet { .. } => Some(Kind::MemberUpdated),
             Self::Updated => Some(Kind::RoomUpdated),
             Self::Deleted => Some(Kind::RoomDeleted),
-            Self::Joined | Self::Left | Self::Already | Self::Mark { .. } => None,
-            Self::Banned { .. } | Self::Unbanned { .. } | Self::Preferred => None,
-            Self::AcceptedQuietly { .. } | Self::LinkMade | Self::LinkRevoked { .. } => None,
+            Self::Joined
+            | Self::Left
+            | Self::Already
+            | Self::Mark { .. }
+            | Self::Banned { .. }
+            | Self::Unbanned { .. }
+            | Self::Preferred
+            | Self::AcceptedQuietly { .. }
+            | Self::LinkMade
+            | Self::LinkRevoked { .. } => None,
         }
     }
 }

@@ -144,6 +144,10 @@ pub struct Update {
 }
 
 /// Tells `null` from a member that is absent.
+#[expect(
+    clippy::option_option,
+    reason = "absent, `null` and an id are three things here"
+)]
 fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<Uuid>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
