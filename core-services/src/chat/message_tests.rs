@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::command::{About, Command, Write};
 use super::facts::Facts;
+use super::large::users_of;
 use super::log::LogEvent;
 use super::plan::message::emptied;
 use super::plan::{Known, Loaded, Planned, applied_key, plan};
@@ -405,7 +406,7 @@ proptest! {
         for ((a, b), write) in one.iter().zip(&many).zip(&writes) {
             prop_assert_eq!(reply(a), reply(b), "{:?}", write);
             let told = |outcome: &Outcome| {
-                outcome.deliveries.iter().map(|d| (d.seq, d.users.clone(), d.body.clone())).collect::<Vec<_>>()
+                outcome.deliveries.iter().map(|d| (d.seq, users_of(&d.audience), d.body.clone())).collect::<Vec<_>>()
             };
             prop_assert_eq!(told(a), told(b), "{:?}", write);
             // Whoever is refused changes nothing and tells nobody; user 4 is a stranger.
@@ -465,7 +466,7 @@ fn only_the_author_edits_and_only_in_time() {
     let (no, none) = (Err(ErrorCode::Forbidden), Err(ErrorCode::NotFound));
     assert_eq!(seqs, [no, Ok(4), no, none, none, none]);
     assert!(
-        !outcomes[1].deliveries[0].users.contains(&user(3)),
+        !users_of(&outcomes[1].deliveries[0].audience).contains(&user(3)),
         "an old text is not for who came later"
     );
     assert_eq!(model.edits[&3], [(4, "b".to_owned())]);
