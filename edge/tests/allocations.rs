@@ -210,5 +210,24 @@ fn messages_and_deliveries_in_steady_state_allocate_nothing() {
     drop((echoing, members));
     backbone.notice(ToShard::Drain);
     backbone.wake();
+    // What the shard has to say of the sessions goes before it ends.
+    while !shard.is_finished() {
+        backbone.take(&mut said);
+        for item in said.drain(..) {
+            if let ToBackbone::Uplink {
+                service, partition, ..
+            } = item
+            {
+                backbone.notice(ToShard::UplinkDone {
+                    service,
+                    partition,
+                    is_full: false,
+                    is_crowded: false,
+                });
+            }
+        }
+        backbone.wake();
+        std::thread::yield_now();
+    }
     shard.join().expect("the shard ends well");
 }
