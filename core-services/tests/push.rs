@@ -465,9 +465,8 @@ async fn no_push_to_an_ended_login_a_muted_room_or_from_somebody_blocked() {
     let client = world.db.client().await;
     let revoke = "UPDATE logins SET revoked_at = 1 WHERE user_id = $1";
     client.execute(revoke, &[&bob.user.0]).await.unwrap();
-    let table = "CREATE TABLE IF NOT EXISTS room_preferences (user_id uuid, room uuid, muted_until bigint)";
-    client.batch_execute(table).await.unwrap();
-    let mute = "INSERT INTO room_preferences (user_id, room, muted_until) VALUES ($1, $2, $3)";
+    let mute = "INSERT INTO room_preferences (user_id, room, archived, muted_until, pinned_at, changed) \
+        VALUES ($1, $2, false, $3, 0, pg_current_xact_id())";
     client
         .execute(mute, &[&carol.user.0, &world.room.0, &i64::MAX])
         .await

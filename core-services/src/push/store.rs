@@ -149,20 +149,15 @@ pub(super) async fn quiet(
     Ok(quiet)
 }
 
-/// Users who have muted these rooms. Where the table of preferences is not there (yet), nobody has.
+/// Users who have muted these rooms.
 async fn muted(
     store: &Store,
     users: &[Uuid],
     rooms: &[Uuid],
     now: i64,
 ) -> Result<Vec<(UserId, RoomId)>, StoreError> {
-    const EXISTS: &str = "SELECT to_regclass('room_preferences') IS NOT NULL";
     const SQL: &str = "SELECT p.user_id, p.room FROM unnest($1::uuid[], $2::uuid[]) AS w (user_id, room) \
          JOIN room_preferences p ON p.user_id = w.user_id AND p.room = w.room WHERE p.muted_until > $3";
-    let exists = store.query("push.muted", EXISTS, &[]).await?;
-    if !exists.first().is_some_and(|row| row.get(0)) {
-        return Ok(Vec::new());
-    }
     let (users, rooms) = (users.to_vec(), rooms.to_vec());
     let rows = store.query("push.muted", SQL, &[&users, &rooms, &now]).await?;
     let pair = |row: &tokio_postgres::Row| (UserId(row.get(0)), RoomId(row.get(1)));
