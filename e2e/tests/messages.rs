@@ -105,11 +105,12 @@ async fn who_was_away_learns_everything_by_a_sync() -> Result<()> {
     let mut first = Connection::open(stack.edge(0), &accounts[0]).await?;
     for number in 0..3 {
         let text = format!("message {number} for @{}", accounts[1].username);
+        let mention = json!({"type": "mention", "offset": 14, "length": accounts[1].username.len() + 1, "user": accounts[1].user});
         first
             .ok(
                 "message.send",
                 Some(room),
-                json!({"client_message_id": op(), "text": text}),
+                json!({"client_message_id": op(), "text": text, "entities": [mention]}),
             )
             .await?;
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 #[tokio::test]
 async fn a_connection_without_a_session_is_closed() -> Result<()> {
-    let deadline = ("HUB_EDGE__LIMITS__SESSION_OPEN_MS".to_owned(), "300".to_owned());
+    let deadline = ("HUB_EDGE__LIMITS__SESSION_OPEN_MS".to_owned(), "2000".to_owned());
     let stack = Stack::start(Options {
         edge_env: vec![deadline],
         ..Options::default()
