@@ -239,7 +239,9 @@ async fn a_replay_tells_again_what_the_first_time_told() {
     for request in requests {
         assert_eq!(world.edge.reply(request).await.unwrap()["duplicate"], true);
     }
-    let told = world.told();
+    // An entry that the first one had not deleted yet is worked on, too: notices may come twice.
+    let mut told = world.told();
+    told.dedup();
     let expected = [
         // The removed one was a member then.
         "event 2 for 3",
