@@ -261,6 +261,10 @@ async fn a_logout_ends_the_login_and_tells_the_edges() {
     let tokens = world.register("ada", "correct horse").await.unwrap();
     let login: LoginId = claims(&tokens)["sid"].as_str().unwrap().parse().unwrap();
     let user: UserId = tokens["user"]["id"].as_str().unwrap().parse().unwrap();
+    let malformed = world
+        .outcome(Method::AuthLogout, login, user, json!({"surprise": 1}))
+        .await;
+    assert_eq!(answer(malformed), Err("bad_request".to_owned()));
     let done = world.outcome(Method::AuthLogout, login, user, json!({})).await;
     assert_eq!(done.revoked, [login]);
     assert_eq!(answer(done), Ok(json!({})));

@@ -144,6 +144,18 @@ node_bin() {
   printf '%s' "$CHECK/node-python/bin"
 }
 
+# authz: who may do what: every method, caller and state of a room against a written table
+check_authz() {
+  stack_build || return 1
+  with_stack --shards 2 -- summed authz authz_matrix
+}
+authz_matrix() {
+  python_tools "$CHECK/python" "websockets>=14" || return 1
+  seed "$OUT/tokens.jsonl" 4000 10 4 || return 1
+  HUB_HTTP_URL=$(env_of HUB_HTTP_URL) HUB_WS_URL=$(env_of HUB_WS_URL) \
+    "$CHECK/python/bin/python" "$HUB_ROOT/e2e/authz/authz.py" "$OUT/tokens.jsonl"
+}
+
 # autobahn: RFC 6455 conformance of the edge, the fast set
 check_autobahn() {
   stack_build || return 1

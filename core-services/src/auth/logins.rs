@@ -32,6 +32,7 @@ impl Accounts {
 
     /// Ends the calling login; its device stays a known one.
     pub(super) async fn logout(&self, call: &Call) -> Result<Outcome, Stop> {
+        let Empty {} = params(call)?;
         let (user, login) = caller(call)?;
         login::revoke(&self.store, &self.who(call), (user, login), false, now_us()).await?;
         Ok(Outcome {
