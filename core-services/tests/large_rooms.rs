@@ -174,6 +174,8 @@ async fn a_removed_member_is_detached_behind_his_removal_and_gets_no_seat() {
     let mut world = World::start().await;
     let ids = world.ids.clone();
     world.add(ids[ROOM_LARGE_ABOVE]).await;
+    let listed = world.call(1, Method::ReceiptList, json!({})).await.unwrap();
+    assert!(listed.get("marks").is_none(), "counts alone in a large room");
     world.attach(1, 1).await;
     world.attach(2, 2).await;
     world.told();

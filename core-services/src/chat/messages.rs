@@ -7,7 +7,7 @@ use hub_protocol::api::receipt::{List, Listed, Mark};
 use hub_protocol::api::room::{Role, RoomKind};
 use hub_protocol::error::ErrorBody;
 use hub_protocol::limits::{
-    HISTORY_EVENTS_DEFAULT, HISTORY_EVENTS_MAX, OF_MESSAGE_MAX, RESULT_BYTES_MAX, ROOM_MEMBERS_MAX,
+    HISTORY_EVENTS_DEFAULT, HISTORY_EVENTS_MAX, OF_MESSAGE_MAX, RESULT_BYTES_MAX, ROOM_LARGE_ABOVE,
 };
 use hub_protocol::{ErrorCode, Method, RoomId, UserId};
 use serde::Serialize;
@@ -234,7 +234,7 @@ async fn receipts(store: &Store, room: RoomId, user: UserId, asked: List) -> Ans
                     .first()
                     .map_or(0, |row| row.get::<_, i64>(column).unsigned_abs())
             };
-            let is_small = count(2) <= u64::try_from(ROOM_MEMBERS_MAX).unwrap_or(0);
+            let is_small = count(2) <= u64::try_from(ROOM_LARGE_ABOVE).unwrap_or(0);
             let mut marks = None;
             if is_small && RoomKind::find(kind) != Some(RoomKind::Channel) {
                 let mark = |row: &Row| Mark {

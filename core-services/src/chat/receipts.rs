@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hashbrown::HashMap;
 use hub_protocol::api::event::{Event, RECEIPTS, ReceiptsData, UNREAD, UnreadData};
 use hub_protocol::api::receipt::Mark;
-use hub_protocol::limits::ROOM_MEMBERS_MAX;
+use hub_protocol::limits::ROOM_LARGE_ABOVE;
 use hub_protocol::{RoomId, UserId};
 
 use super::store::Stand;
@@ -32,7 +32,7 @@ pub(super) struct Receipts {
 impl Receipts {
     /// Keeps a mark that moved until its room is told. Nobody is told in rooms where `receivers` are too many.
     pub(super) fn note(&self, room: RoomId, user: UserId, stand: &Stand, receivers: Arc<[UserId]>) {
-        if receivers.is_empty() || receivers.len() > ROOM_MEMBERS_MAX {
+        if receivers.is_empty() || receivers.len() > ROOM_LARGE_ABOVE {
             return;
         }
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);

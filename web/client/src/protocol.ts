@@ -1232,7 +1232,7 @@ export interface ReceiptListParams {
 export interface ReceiptListResult {
   /** Members who have received up to there. */
   delivered: number;
-  /** Every member's marks, by user; absent in channels and in rooms above `crate::limits::ROOM_MEMBERS_MAX` members. */
+  /** Every member's marks, by user; absent in channels and in rooms above `crate::limits::ROOM_LARGE_ABOVE` members. */
   marks?: Mark[] | null;
   /** Members who have read up to there, the caller included. */
   read: number;

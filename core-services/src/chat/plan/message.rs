@@ -285,16 +285,7 @@ impl Planner {
             op,
             by: write.actor,
         };
-        let receivers = Arc::clone(room.receivers());
-        let body = (text(&data), None);
-        Ok(Planned::Done(self.append(
-            write,
-            head,
-            Kind::MessageDeleted,
-            body,
-            at,
-            receivers,
-        )))
+        Ok(self.tell(write, head, Kind::MessageDeleted, &data, at, room))
     }
 
     /// What belongs to a message that was taken away goes with it.
@@ -394,16 +385,7 @@ impl Planner {
             by: write.actor,
             created_at: at,
         };
-        let receivers = Arc::clone(room.receivers());
-        let body = (text(&data), None);
-        Ok(Planned::Done(self.append(
-            write,
-            head,
-            Kind::MessageReacted,
-            body,
-            at,
-            receivers,
-        )))
+        Ok(self.tell(write, head, Kind::MessageReacted, &data, at, room))
     }
 
     fn pin(
@@ -443,16 +425,21 @@ impl Planner {
             by: write.actor,
             created_at: at,
         };
+        Ok(self.tell(write, head, Kind::MessagePinned, &data, at, room))
+    }
+
+    /// A change of a message, told to the whole room.
+    fn tell(
+        &mut self,
+        write: &Write,
+        head: Head,
+        kind: Kind,
+        data: &impl Serialize,
+        at: i64,
+        room: &Room,
+    ) -> Planned {
         let receivers = Arc::clone(room.receivers());
-        let body = (text(&data), None);
-        Ok(Planned::Done(self.append(
-            write,
-            head,
-            Kind::MessagePinned,
-            body,
-            at,
-            receivers,
-        )))
+        Planned::Done(self.append(write, head, kind, (text(data), None), at, receivers))
     }
 
     /// It is so already: answered and remembered, no event.

@@ -43,7 +43,7 @@ pub struct Listed {
     /// Members who have received up to there.
     pub delivered: u64,
     /// Every member's marks, by user; absent in channels and in rooms above
-    /// [`crate::limits::ROOM_MEMBERS_MAX`] members.
+    /// [`crate::limits::ROOM_LARGE_ABOVE`] members.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub marks: Option<Vec<Mark>>,
 }
